@@ -25,6 +25,7 @@ from pydantic import (
     JsonValue,
     PlainSerializer,
     PrivateAttr,
+    StrictBool,
     Tag,
     WithJsonSchema,
 )
@@ -195,7 +196,7 @@ class Retry(Document):
 class Loop(Document):
     """Repeat until a condition holds; at least once, at most `max` times."""
 
-    until: Expression | bool | None = None
+    until: Expression | StrictBool | None = None
     max: int = Field(ge=1, le=1_000_000, strict=True)
     exhausted: Exhausted = Exhausted.FAIL
 
@@ -218,7 +219,7 @@ class TaskModel(Document):
     description: str | None = None
     depends_on: tuple[str, ...] | None = None
     trigger: Trigger | None = None
-    when: Expression | bool | None = None
+    when: Expression | StrictBool | None = None
     for_each: Expression | list[JsonValue] | None = None
     max_parallel: int | None = Field(None, ge=1, le=100_000, strict=True)
     output: JsonSchema | None = None
