@@ -1,0 +1,202 @@
+"""What happens during a run, as small records in the order in which it happened.
+
+Every event has `time`, in seconds since the run began. Addresses are the full ones, with `#n` for
+a loop's iteration, as in `polish#1/brief`. A sink is any callable that takes an event; it is called
+on the run's event loop and must not block. A prompt or a secret is in no event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """Where a task or a run stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UPSTREAM_FAILED = "upstream_failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Usage:
+    """What model calls used. `cost` is in US dollars, and None as soon as one call's is unknown."""
+
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    def add(self, other: Usage) -> None:
+        """Add another usage to this one, in place."""
+        if self.model_calls == 0:
+            self.cost = other.cost
+        elif other.model_calls:
+            known = self.cost is not None and other.cost is not None
+            self.cost = (self.cost or 0.0) + (other.cost or 0.0) if known else None
+        self.model_calls += other.model_calls
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the usage as the object of `--json`."""
+        return {
+            "model_calls": self.model_calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": self.cost,
+        }
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why a task or run failed: data, not an exception. `cause` is the framework's own error."""
+
+    type: str
+    message: str
+    address: str | None
+    cause: BaseException | None = field(default=None, compare=False, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give type, message and address."""
+        return {"type": self.type, "message": self.message, "address": self.address}
+
+
+@dataclass(slots=True)
+class RunStarted:
+    """A run began."""
+
+    time: float
+    run: str
+    workflow: str
+    framework: str
+
+
+@dataclass(slots=True)
+class TaskStarted:
+    """A task's condition held, and its work begins."""
+
+    time: float
+    address: str
+
+
+@dataclass(slots=True)
+class AttemptFailed:
+    """An attempt failed and another one follows, `retry_in` seconds later."""
+
+    time: float
+    address: str
+    attempt: int
+    error: Failure
+    retry_in: float
+
+
+@dataclass(slots=True)
+class ModelCalled:
+    """A model answered: one turn of an agent."""
+
+    time: float
+    address: str
+    agent: str
+    usage: Usage
+    duration: float
+
+
+@dataclass(slots=True)
+class TextStreamed:
+    """A piece of an agent's answer arrived."""
+
+    time: float
+    address: str
+    agent: str
+    text: str
+
+
+@dataclass(slots=True)
+class ToolCalled:
+    """A tool was called and came back; `error` says how it failed."""
+
+    time: float
+    address: str
+    tool: str
+    duration: float
+    error: Failure | None
+
+
+@dataclass(slots=True)
+class Asked:
+    """A person is asked; `schema` is what the answer must fit."""
+
+    time: float
+    address: str
+    text: str
+    schema: Any
+
+
+@dataclass(slots=True)
+class Answered:
+    """A question was answered, or, with a `refusal`, the answer did not fit and it stays open."""
+
+    time: float
+    address: str
+    refusal: str | None
+
+
+@dataclass(slots=True)
+class TaskWaiting:
+    """A task waits for a person and nobody is there, or for a task inside it that does."""
+
+    time: float
+    address: str
+
+
+@dataclass(slots=True)
+class TaskEnded:
+    """A task ended: the one terminal event of a task, for inner ones of each iteration."""
+
+    time: float
+    address: str
+    status: Status
+    reason: str | None
+    output: Any
+    error: Failure | None
+    recovered: bool
+    attempts: int
+    agent: str | None
+    started: float | None
+    usage: Usage | None
+
+
+@dataclass(slots=True)
+class RunEnded:
+    """A run ended, or waits."""
+
+    time: float
+    status: Status
+    outputs: Any
+    error: Failure | None
+    usage: Usage
+
+
+Event = (
+    RunStarted
+    | TaskStarted
+    | AttemptFailed
+    | ModelCalled
+    | TextStreamed
+    | ToolCalled
+    | Asked
+    | Answered
+    | TaskWaiting
+    | TaskEnded
+    | RunEnded
+)
+Sink = Callable[[Event], object]

@@ -1,0 +1,110 @@
+"""One model call as it is asked: OpenAI's chat request, whose call it is, and a refusal of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+NO_RETRY = {"x-should-retry": "false"}
+"""The header by which OpenAI's clients are told not to send a request again."""
+
+
+class Rejection(Exception):
+    """An error answer: its HTTP `status`, a `code` for programs and a message for people."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] = NO_RETRY
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers
+
+
+class Lenient(BaseModel):
+    """A part of a request: what the gateway reads is checked, all else is let through."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Message(Lenient):
+    """One message of the conversation."""
+
+    role: str
+    content: JsonValue = None
+
+    @property
+    def text(self) -> str:
+        """The message's text; the texts of its parts where it has several."""
+        if isinstance(self.content, list):
+            parts = [part.get("text") for part in self.content if isinstance(part, dict)]
+            return "\n".join(part for part in parts if isinstance(part, str))
+        return self.content if isinstance(self.content, str) else ""
+
+
+class Function(Lenient):
+    """The function behind an offered tool."""
+
+    name: str
+
+
+class OfferedTool(Lenient):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedSchema(Lenient):
+    """A JSON Schema with the name that the client gave it."""
+
+    schema_: dict[str, JsonValue] = Field(default_factory=dict, alias="schema")
+
+
+class ResponseFormat(Lenient):
+    """What the answer has to look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+
+class StreamOptions(Lenient):
+    """What a stream carries besides the answer."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(Lenient):
+    """The body of `POST chat/completions`, as far as an answer depends on it."""
+
+    model: str
+    messages: tuple[Message, ...] = Field(min_length=1)
+    tools: tuple[OfferedTool, ...] | None = None
+    response_format: ResponseFormat | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+
+    @property
+    def prompt_characters(self) -> int:
+        """How many characters of text the messages hold."""
+        return sum(len(message.text) for message in self.messages)
+
+    @property
+    def include_usage(self) -> bool:
+        """Say whether a stream ends with its usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+@dataclass(slots=True, frozen=True)
+class Call:
+    """A model call: which run's, at which task address, of which agent, and what it asks."""
+
+    run: str | None
+    address: str
+    agent: str
+    request: ChatRequest

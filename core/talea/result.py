@@ -1,0 +1,139 @@
+"""What a run came to: a fold over its events, so that a trace and a live run tell the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from talea.errors import RunError
+from talea.events import (
+    Event,
+    Failure,
+    RunEnded,
+    RunStarted,
+    Status,
+    TaskEnded,
+    TaskStarted,
+    TaskWaiting,
+    Usage,
+)
+
+_ITERATION = re.compile(r"#\d+")
+
+
+def plain_address(address: str) -> str:
+    """Leave every `#n` out of an address: results hold the last iteration."""
+    return _ITERATION.sub("", address) if "#" in address else address
+
+
+@dataclass(slots=True)
+class TaskResult:
+    """How one task ended. Times are seconds since the run began; None if it never started."""
+
+    status: Status = Status.PENDING
+    reason: str | None = None
+    output: Any = None
+    error: Failure | None = None
+    recovered: bool = False
+    attempts: int = 0
+    agent: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    usage: Usage | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the task as the object of `--json`."""
+        return {
+            "status": str(self.status),
+            "reason": self.reason,
+            "output": self.output,
+            "error": self.error.as_json() if self.error else None,
+            "recovered": self.recovered,
+            "attempts": self.attempts,
+            "agent": self.agent,
+            "started": self.started,
+            "ended": self.ended,
+            "usage": (self.usage or Usage()).as_json(),
+        }
+
+
+@dataclass(slots=True)
+class Result:
+    """How a run ended. A failed run is data until `raise_for_failure()`.
+
+    `tasks` maps addresses without `#n` to results: the workflow's own tasks in document order, then
+    those inside them, such as `notes[0]/draft`.
+    """
+
+    run: str
+    framework: str
+    workflow: str
+    status: Status
+    outputs: dict[str, Any] | None
+    error: Failure | None
+    tasks: dict[str, TaskResult]
+    usage: Usage = field(default_factory=Usage)
+    duration: float = 0.0
+
+    @property
+    def succeeded(self) -> bool:
+        """Say whether every task has run that the rules say, and no failure is left unhandled."""
+        return self.status is Status.SUCCEEDED
+
+    def raise_for_failure(self) -> Result:
+        """Give the result itself, or raise `RunError` if the run did not succeed."""
+        if self.succeeded:
+            return self
+        what = f"{self.error.address or 'run'}: {self.error.type}: {self.error.message}" if (
+            self.error
+        ) else "no task failed"
+        raise RunError(str(self.status), what) from (self.error.cause if self.error else None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the result as plain JSON data."""
+        return {
+            "run": self.run,
+            "framework": self.framework,
+            "workflow": self.workflow,
+            "status": str(self.status),
+            "outputs": self.outputs,
+            "tasks": {address: task.as_json() for address, task in self.tasks.items()},
+            "usage": self.usage.as_json(),
+            "error": self.error.as_json() if self.error else None,
+            "duration": self.duration,
+        }
+
+
+def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
+    """Build the result that a run's events tell.
+
+    `tasks` names the workflow's own tasks, so that those which never came to anything are listed
+    as pending, in document order. An inner task that began anew, in the next iteration of a task
+    around it, takes the place of the older one and of all that was inside it.
+    """
+    result = Result("", "", "", Status.PENDING, None, None, {name: TaskResult() for name in tasks})
+    found = result.tasks
+    begun: dict[str, float] = {}
+    for event in events:
+        if isinstance(event, TaskEnded):
+            address = plain_address(event.address)
+            found[address] = TaskResult(
+                event.status, event.reason, event.output, event.error, event.recovered,
+                event.attempts, event.agent, event.started, event.time, event.usage,
+            )
+        elif isinstance(event, TaskWaiting):
+            address = plain_address(event.address)
+            task = found.setdefault(address, TaskResult())
+            task.status, task.started = Status.WAITING, begun.get(event.address)
+        elif isinstance(event, TaskStarted):
+            begun[event.address] = event.time
+        elif isinstance(event, RunStarted):
+            result.run, result.workflow, result.framework = (
+                event.run, event.workflow, event.framework,
+            )
+        elif isinstance(event, RunEnded):
+            result.status, result.outputs = event.status, event.outputs
+            result.error, result.usage, result.duration = event.error, event.usage, event.time
+    return result

@@ -1,0 +1,197 @@
+"""A virtual clock and the processes that live on it.
+
+A process is a generator that yields what it waits for. Time passes only when nothing is left to do
+at the present instant; places are given and timers set right before that. Of things that are due at
+one instant the one that was scheduled first goes first, unless `ties` shuffles them: what differs
+between two shuffles is what the language leaves to time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from random import Random
+from typing import Any
+
+
+class Need(Enum):
+    """What a process waits for."""
+
+    TIME = auto()
+    PLACE = auto()
+    PERSON = auto()
+    OTHERS = auto()
+
+
+@dataclass(slots=True, frozen=True)
+class Wait:
+    """Wait for a need; after so many microseconds it is met, or, with None, when somebody says."""
+
+    need: Need
+    after: int | None = None
+
+
+type_of_steps = Generator[Wait, None, Any]
+
+
+class Cancelled(BaseException):
+    """Thrown into a process that must end at once. It ends without yielding again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TimedOut(BaseException):
+    """Thrown into a process whose timer has run down."""
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """A running generator; `then` is called when it has ended by itself."""
+
+    clock: Clock
+    steps: type_of_steps
+    then: Callable[[], None]
+    children: list[Process] = field(default_factory=lambda: list[Process]())
+    wait: Wait | None = None
+    turn: int = 0
+    over: bool = False
+
+    def resume(self, thrown: BaseException | None = None) -> None:
+        """Let it go on to its next wait, or to its end."""
+        before, self.clock.current = self.clock.current, self
+        self.turn += 1
+        try:
+            self.wait = self.steps.throw(thrown) if thrown else next(self.steps)
+        except (StopIteration, Cancelled):
+            self.over = True
+        finally:
+            self.clock.current = before
+        if self.over:
+            if not isinstance(thrown, Cancelled):
+                self.then()
+        elif self.wait and self.wait.after is not None:
+            turn = self.turn
+            self.clock.schedule(self.wait.after, lambda: self.wake(turn))
+
+    def wake(self, turn: int) -> None:
+        """Go on, unless something else has ended that wait."""
+        if not self.over and self.turn == turn:
+            self.resume()
+
+    def cancel(self, reason: str) -> None:
+        """End it at once."""
+        if not self.over:
+            self.resume(Cancelled(reason))
+
+    def needs(self) -> set[Need]:
+        """Give what it and all below it wait for, apart from one another."""
+        below = {need for child in self.children if not child.over for need in child.needs()}
+        return below | ({self.wait.need} if self.wait else {Need.TIME}) - {Need.OTHERS}
+
+
+@dataclass(slots=True, eq=False)
+class Timer:
+    """Throws `TimedOut` into its process; stands still while only a person's answer is missing."""
+
+    process: Process
+    left: int
+    since: int | None = None
+    turn: int = 0
+
+
+@dataclass(slots=True)
+class Clock:
+    """The virtual time in microseconds, what is due, and the places of calls."""
+
+    capacity: int | None = None
+    ties: Random | None = None
+    now: int = 0
+    taken: int = 0
+    current: Process | None = None
+    due: list[tuple[int, Callable[[], None]]] = field(
+        default_factory=lambda: list[tuple[int, Callable[[], None]]]()
+    )
+    waiters: list[tuple[tuple[Any, ...], Process]] = field(
+        default_factory=lambda: list[tuple[tuple[Any, ...], Process]]()
+    )
+    timers: list[Timer] = field(default_factory=lambda: list[Timer]())
+
+    def schedule(self, after: int, action: Callable[[], None]) -> None:
+        """Let something happen after so many microseconds."""
+        self.due.append((self.now + after, action))
+
+    def start(self, steps: type_of_steps, then: Callable[[], None]) -> Process:
+        """Start a process at this instant, below the one that is running."""
+        process = Process(self, steps, then)
+        if self.current:
+            self.current.children.append(process)
+        self.schedule(0, lambda: process.wake(0))
+        return process
+
+    def run(self) -> None:
+        """Let everything happen, until nothing is left that could."""
+        while True:
+            if self.ties and self.ties.random() < 0.3 and self.give_place():
+                continue
+            if present := [entry for entry in self.due if entry[0] == self.now]:
+                entry = self.ties.choice(present) if self.ties else present[0]
+                self.due.remove(entry)
+                entry[1]()
+            elif not self.give_place():
+                self.set_timers()
+                if not self.due:
+                    return
+                self.now = min(time for time, _ in self.due)
+
+    def acquire(self, rank: tuple[Any, ...]) -> Generator[Wait, None, None]:
+        """Wait for a place; among waiters the lowest rank comes first."""
+        assert self.current
+        entry = (rank, self.current)
+        self.waiters.append(entry)
+        try:
+            yield Wait(Need.PLACE)
+        finally:
+            self.waiters.remove(entry)
+        self.taken += 1
+
+    def release(self) -> None:
+        """Give a place back."""
+        self.taken -= 1
+
+    def give_place(self) -> bool:
+        """Give a free place to the first waiter; say whether there were both."""
+        if not self.waiters or (self.capacity is not None and self.taken >= self.capacity):
+            return False
+        min(self.waiters, key=lambda entry: entry[0])[1].resume()
+        return True
+
+    def set_timer(self, microseconds: int) -> Timer:
+        """Set a timer on the running process."""
+        assert self.current
+        timer = Timer(self.current, microseconds)
+        self.timers.append(timer)
+        return timer
+
+    def stop_timer(self, timer: Timer) -> None:
+        """Forget a timer, whether or not it has fired."""
+        self.timers.remove(timer)
+
+    def set_timers(self) -> None:
+        """Let timers run or stand still, as what their processes wait for has changed."""
+        for timer in self.timers:
+            runs = timer.process.needs() != {Need.PERSON}
+            if runs and timer.since is None:
+                timer.since = self.now
+                timer.turn += 1
+                self.schedule(timer.left, lambda t=timer, turn=timer.turn: self.fire(t, turn))
+            elif not runs and timer.since is not None:
+                timer.left -= self.now - timer.since
+                timer.since = None
+
+    def fire(self, timer: Timer, turn: int) -> None:
+        """Tell the process of a timer that its time is over."""
+        if timer in self.timers and timer.since is not None and timer.turn == turn:
+            timer.process.resume(TimedOut())
