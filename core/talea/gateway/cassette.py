@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
     JsonValue,
     StrictBool,
     Tag,
-    ValidationError,
     model_validator,
 )
 
@@ -29,14 +29,7 @@ from talea.errors import DocumentError, Issue
 from talea.gateway.chat import Call, Rejection
 from talea.ir import Document, parse_duration
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-    from talea.load import Source
-
-_ITERATION = re.compile(r"#\d+")
-_ITEM = re.compile(r"\[\d+\]")
-_SEGMENT = r"[a-z][a-z0-9_]{0,63}(\[\d+\])?(#\d+)?"
+_SEGMENT = re.compile(r"([a-z][a-z0-9_]{0,63})(\[\d+\])?(#\d+)?")
 
 
 def _read_seconds(value: object) -> object:
@@ -47,25 +40,22 @@ Seconds = Annotated[
     float, BeforeValidator(_read_seconds), Field(ge=0, le=86_400, allow_inf_nan=False)
 ]
 """A number of seconds, as in HTTP's own header, or a duration such as `1.5s`."""
-Address = Annotated[str, Field(pattern=rf"^{_SEGMENT}(/{_SEGMENT})*$")]
+Address = Annotated[str, Field(pattern=rf"^{_SEGMENT.pattern}(/{_SEGMENT.pattern})*$")]
 
 
 class TokenUsage(Document):
     """What a call used; tokens that are not given are estimated. `cost` is in US dollars."""
 
-    input_tokens: int | None = Field(None, ge=0, strict=True)
-    output_tokens: int | None = Field(None, ge=0, strict=True)
-    cost: float | None = Field(None, ge=0, allow_inf_nan=False)
+    input_tokens: int | None = Field(default=None, ge=0, strict=True)
+    output_tokens: int | None = Field(default=None, ge=0, strict=True)
+    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class ToolCall(Document):
     """A call of a tool; `arguments` as text are sent as they are, valid JSON or not."""
 
     name: str
-    arguments: Annotated[
-        dict[str, JsonValue] | str,
-        Field(union_mode="left_to_right"),
-    ] = Field(default_factory=dict[str, JsonValue])
+    arguments: dict[str, JsonValue] | str = Field(default_factory=dict[str, JsonValue])
 
     @property
     def arguments_text(self) -> str:
@@ -74,29 +64,31 @@ class ToolCall(Document):
 
 
 class Fault(Document):
-    """How a call goes wrong. A `delay` goes with any answer, all others stand alone."""
+    """How a call goes wrong. A `delay` goes with any answer; of the others there is one."""
 
-    delay: Seconds = Field(0.0, description="Seconds before anything is sent.")
-    status: int | None = Field(None, ge=400, le=599, strict=True)
-    retry_after: Seconds | None = Field(None, description="With `status`: the header of that name.")
-    hang: StrictBool = Field(False, description="Nothing is ever sent.")
-    drop: StrictBool = Field(False, description="The connection ends in the midst of the answer.")
-    garbage: StrictBool = Field(False, description="An answer that is no JSON.")
-    empty: StrictBool = Field(False, description="An answer without text.")
-    refusal: str | None = Field(None, description="The model refuses, in these words.")
+    delay: Seconds = Field(default=0.0, description="Seconds before anything is sent.")
+    status: int | None = Field(default=None, ge=400, le=599, strict=True)
+    retry_after: Seconds | None = Field(
+        default=None, description="With `status`: the header of that name."
+    )
+    hang: StrictBool = Field(default=False, description="Nothing is ever sent.")
+    drop: StrictBool = Field(default=False, description="The connection ends within the answer.")
+    truncated: StrictBool = Field(default=False, description="JSON that ends too early.")
+    garbage: StrictBool = Field(default=False, description="An answer that is no JSON.")
+    empty: StrictBool = Field(default=False, description="An answer without text.")
+    refusal: str | None = Field(default=None, description="The model refuses, in these words.")
 
     @property
-    def kind(self) -> str | None:
-        """The fault's name; None for a mere delay."""
-        kinds = ("status", "hang", "drop", "garbage", "empty", "refusal")
-        return next((kind for kind in kinds if getattr(self, kind) not in (None, False)), None)
+    def kinds(self) -> tuple[str, ...]:
+        """The faults' names; none for a mere delay."""
+        names = ("status", "hang", "drop", "truncated", "garbage", "empty", "refusal")
+        return tuple(name for name in names if getattr(self, name) not in (None, False))
 
     @model_validator(mode="after")
     def _check(self) -> Fault:
-        named = self.model_fields_set - {"delay", "retry_after"}
-        if len(named) > 1:
-            raise ValueError(f"faults exclude each other: {', '.join(sorted(named))}")
-        if self.kind is None and not self.delay:
+        if len(self.kinds) > 1:
+            raise ValueError(f"faults exclude each other: {', '.join(self.kinds)}")
+        if not self.kinds and not self.delay:
             raise ValueError("a fault names what goes wrong, such as `status: 500`")
         if self.retry_after is not None and self.status is None:
             raise ValueError("retry_after goes with a status")
@@ -119,12 +111,17 @@ class Handoff(Document):
 class Turn(Document):
     """One answer of a model, or what comes in its place."""
 
-    content: JsonValue = Field(None, description="Text, or a structure that is sent as JSON.")
+    content: JsonValue = Field(
+        default=None, description="Text, or a structure that is sent as JSON."
+    )
     tool_calls: tuple[ToolCall, ...] = ()
     usage: TokenUsage = TokenUsage()
     fault: Fault | None = None
     delegate: Delegate | None = None
     handoff: Handoff | None = None
+    repeat: StrictBool = Field(
+        default=False, description="On the last turn: every further call is answered with it."
+    )
 
     @property
     def text(self) -> str | None:
@@ -135,12 +132,12 @@ class Turn(Document):
 
     @model_validator(mode="after")
     def _check(self) -> Turn:
-        kind = self.fault.kind if self.fault else None
-        found = [name for name in ("delegate", "handoff") if getattr(self, name) is not None]
-        if self.model_fields_set & {"content", "tool_calls"}:
-            found.append("content or tool_calls")
-        if kind is not None and (kind != "drop" or not found):
-            found.append(f"the fault {kind!r}")
+        kinds = self.fault.kinds if self.fault else ()
+        answers = bool(self.model_fields_set & {"content", "tool_calls"})
+        found = ["content or tool_calls"] if answers else []
+        found += [name for name in ("delegate", "handoff") if getattr(self, name) is not None]
+        # An answer that breaks off may say what it would have been.
+        found += [f"the fault {kind!r}" for kind in kinds if not (answers and kind in _BREAKS)]
         if not found:
             raise ValueError("a turn needs content, tool_calls, delegate, handoff or a fault")
         if len(found) > 1:
@@ -148,13 +145,22 @@ class Turn(Document):
         return self
 
 
+_BREAKS = ("drop", "truncated")
+
+
+def _check_repeat(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if any(turn.repeat for turn in turns[:-1]):
+        raise ValueError("only the last turn can have `repeat`: those after it would never come")
+    return turns
+
+
 def _turns_form(value: object) -> str:
     return "agents" if isinstance(value, Mapping) else "turns"
 
 
+TurnList = Annotated[tuple[Turn, ...], AfterValidator(_check_repeat)]
 Turns = Annotated[
-    Annotated[tuple[Turn, ...], Tag("turns")]
-    | Annotated[dict[str, tuple[Turn, ...]], Tag("agents")],
+    Annotated[TurnList, Tag("turns")] | Annotated[dict[str, TurnList], Tag("agents")],
     Discriminator(_turns_form),
 ]
 """A task's turns: one list for all its agents in the order of their calls, or a list for each."""
@@ -172,40 +178,20 @@ def load_cassette(path: str | Path) -> Cassette:
 
     Raises DocumentError with every problem that was found, each with its place in the file.
     """
-    from talea.load import parse
-
     try:
-        text = Path(path).read_bytes()
-    except OSError as error:
-        problem = Issue(f"the cassette cannot be read: {error.strerror}", file=str(path))
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problem = Issue(f"the cassette cannot be read: {reason}", file=str(path))
         raise DocumentError([problem]) from error
-    source = parse(text, str(path))
-    try:
-        return Cassette.model_validate(source.data)
-    except ValidationError as error:
-        raise DocumentError(_issue(source, detail) for detail in error.errors()) from None
+    return loads_cassette(text, name=str(path))
 
 
-def _issue(source: Source, detail: ErrorDetails) -> Issue:
-    message = _MESSAGES.get(detail["type"], "{msg}").format(
-        msg=detail["msg"].removeprefix("Value error, "), key=detail["loc"][-1] if detail["loc"] else ""
-    )
-    return source.issue(message, _path(detail["loc"]), key=detail["type"] in _AT_KEY)
+def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
+    """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
+    from talea.load import parse, read_model
 
-
-_MESSAGES = {
-    "extra_forbidden": "unknown key {key!r}",
-    "missing": "{key!r} is missing",
-    "string_pattern_mismatch": "not a task address, such as notes, notes[0] or polish#1/brief",
-}
-_AT_KEY = {"extra_forbidden", "string_pattern_mismatch"}
-
-
-def _path(loc: Sequence[str | int]) -> tuple[str | int, ...]:
-    """Leave out of a pydantic location what is not in the document: tags of unions, `[key]`."""
-    tagged = len(loc) > 2 and loc[2] in ("turns", "agents")
-    places = (*loc[:2], *loc[3:]) if tagged else tuple(loc)
-    return tuple(place for place in places if place != "[key]")
+    return read_model(Cassette, parse(text, name, BOUNDS))
 
 
 class Player:
@@ -213,49 +199,75 @@ class Player:
 
     def __init__(self, cassette: Cassette) -> None:
         self._tasks = cassette.tasks
-        self._played: Counter[tuple[str | None, str, str, str | None]] = Counter()
+        self._played: Counter[tuple[str | None, str, str, str]] = Counter()
+        self._forms: dict[str, list[_Form]] = {}
+        for key in self._tasks:
+            form = tuple((bool(item), bool(turn)) for _, item, turn in _split(key))
+            forms = self._forms.setdefault("/".join(name for name, _, _ in _split(key)), [])
+            if form not in forms:
+                forms.append(form)
+        for forms in self._forms.values():
+            forms.sort(key=lambda form: -sum(map(sum, form)))
 
     def answer(self, call: Call) -> Turn:
         """Give the next turn; raises Rejection, of status 409, where none was recorded."""
         key, place = self._find(call.address)
         entry = self._tasks[key]
-        agent = call.agent if isinstance(entry, dict) else None
-        turns = entry.get(call.agent) if isinstance(entry, dict) else entry
+        by_agent = isinstance(entry, dict)
+        turns = entry.get(call.agent) if by_agent else entry
         if turns is None:
-            raise _exhausted(
-                f"the cassette has no turns of agent {call.agent!r} at {key!r}", call.agent, entry
-            )
-        position = self._played[call.run, key, place, agent]
-        self._played[call.run, key, place, agent] += 1
-        if position >= len(turns):
-            raise _exhausted(
-                f"{call.address!r} (agent {call.agent!r}) asked for turn {position + 1}, and"
-                f" {len(turns)} are recorded at {key!r}: the framework made an extra model call"
-            )
-        return turns[position]
+            problem = f"nothing is recorded for agent {call.agent!r} at {key!r}"
+            raise _exhausted(problem, call.agent, entry if by_agent else ())
+        whose = (call.run, key, place, call.agent if by_agent else "")
+        position = self._played[whose]
+        self._played[whose] += 1
+        if position < len(turns):
+            return turns[position]
+        if turns and turns[-1].repeat:
+            return turns[-1]
+        raise _exhausted(
+            f"{call.address!r} (agent {call.agent!r}) asked for turn {position + 1}, and"
+            f" {len(turns)} are recorded at {key!r}"
+        )
 
     def _find(self, address: str) -> tuple[str, str]:
         """Find the key that speaks for an address, and the place whose turns are counted.
 
-        Without `#n` the turns run on over a loop's iterations; without `[i]` each item has its own
-        count of the same turns.
+        Of several keys the one with the most marks wins. Where a key leaves out `#n` its turns run
+        on over the iterations; where it leaves out `[i]` each item has its own count of them.
         """
-        over_iterations = _ITERATION.sub("", address)
-        for place in (address, over_iterations):
-            if place in self._tasks:
-                return place, place
-        for place in (address, over_iterations):
-            if (key := _ITEM.sub("", place)) in self._tasks:
+        parts = _split(address)
+        for form in self._forms.get("/".join(name for name, _, _ in parts), ()):
+            segments = list(zip(parts, form, strict=True))
+            key = "/".join(
+                name + (item if has_item else "") + (turn if has_turn else "")
+                for (name, item, turn), (has_item, has_turn) in segments
+            )
+            if key in self._tasks:
+                place = "/".join(
+                    name + item + (turn if has_turn else "")
+                    for (name, item, turn), (_, has_turn) in segments
+                )
                 return key, place
-        raise _exhausted(f"the cassette has nothing for {address!r}", address, self._tasks)
+        raise _exhausted(f"nothing is recorded for {address!r}", address, self._tasks)
+
+
+_Form = tuple[tuple[bool, bool], ...]
+"""Of each segment of a key: whether it names an item, and whether an iteration."""
+
+
+def _split(address: str) -> list[tuple[str, str, str]]:
+    """Give name, `[i]` and `#n` of each segment; nothing for what is no address."""
+    found = [_SEGMENT.fullmatch(segment) for segment in address.split("/")]
+    return [(part[1], part[2] or "", part[3] or "") for part in found if part] if all(found) else []
 
 
 def _exhausted(problem: str, name: str = "", known: Iterable[str] = ()) -> Rejection:
-    names = sorted(known)
+    names = list(known)
     close = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    listed = f" It has: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else ""
-    return Rejection(409, "replay_exhausted", f"{problem}{hint}{listed}")
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    message = f"{problem}{hint}: the framework made an extra model call"
+    return Rejection(409, "replay_exhausted", message)
 
 
 def _to_json(value: Any) -> str:

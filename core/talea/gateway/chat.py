@@ -53,16 +53,15 @@ class Function(Lenient):
 
 
 class OfferedTool(Lenient):
-    """A tool that the model may call."""
+    """A tool that the model may call; only functions have a name that is read here."""
 
-    type: Literal["function"]
-    function: Function
+    function: Function | None = None
 
 
 class NamedSchema(Lenient):
     """A JSON Schema with the name that the client gave it."""
 
-    schema_: dict[str, JsonValue] = Field(default_factory=dict, alias="schema")
+    schema_: dict[str, JsonValue] | bool = Field(default=True, alias="schema")
 
 
 class ResponseFormat(Lenient):
@@ -95,6 +94,11 @@ class ChatRequest(Lenient):
         return sum(len(message.text) for message in self.messages)
 
     @property
+    def tool_names(self) -> tuple[str, ...]:
+        """The functions that the model may call."""
+        return tuple(tool.function.name for tool in self.tools or () if tool.function)
+
+    @property
     def include_usage(self) -> bool:
         """Say whether a stream ends with its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
@@ -102,9 +106,13 @@ class ChatRequest(Lenient):
 
 @dataclass(slots=True, frozen=True)
 class Call:
-    """A model call: which run's, at which task address, of which agent, and what it asks."""
+    """A model call: which run's, at which task address, of which agent, and what it asks.
+
+    `turn` counts from 1 for each run, address and agent.
+    """
 
     run: str | None
     address: str
     agent: str
+    turn: int
     request: ChatRequest

@@ -69,8 +69,8 @@ def _read_headers(fields: list[str]) -> dict[str, str]:
             raise ProtocolError(400, "malformed header")
         name, value = match[1].lower(), match[2].rstrip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if "host" not in headers:
-        raise ProtocolError(400, "a Host header is needed")
+    if "," in headers.get("host", ","):
+        raise ProtocolError(400, "one Host header is needed")
     return headers
 
 
