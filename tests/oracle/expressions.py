@@ -29,7 +29,7 @@ def evaluate(source: str, names: Names) -> Any:
     return _value(ast.parse(source.strip(), mode="eval").body, names)
 
 
-def decide(source: str | bool, names: Names) -> bool:  # noqa: FBT001 - a document holds either
+def decide(source: str | bool, names: Names) -> bool:
     """Evaluate a condition, which must be a boolean. Raises WrongExpression."""
     value = source if isinstance(source, bool) else evaluate(source, names)
     if not isinstance(value, bool):
@@ -125,15 +125,16 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _same(left: Any, right: Any) -> bool:
+def same(left: Any, right: Any) -> bool:
+    """Say whether two values are the same JSON; different types are just unequal."""
     if type_name(left) != type_name(right):
         return False
     if isinstance(left, list):
         ours, theirs = cast("list[Any]", left), cast("list[Any]", right)
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
     if isinstance(left, dict):
         mine, yours = cast("dict[str, Any]", left), cast("dict[str, Any]", right)
-        return mine.keys() == yours.keys() and all(_same(mine[key], yours[key]) for key in mine)
+        return mine.keys() == yours.keys() and all(same(mine[key], yours[key]) for key in mine)
     return bool(left == right)
 
 
@@ -180,7 +181,9 @@ def _step(owner: Any, key: Any) -> Any:
 
 def _bool_op(node: ast.BoolOp, names: Names) -> bool:
     decisive = isinstance(node.op, ast.Or)
-    return decisive if any(_truth(part, names) is decisive for part in node.values) else not decisive
+    return (
+        decisive if any(_truth(part, names) is decisive for part in node.values) else not decisive
+    )
 
 
 def _truth(node: ast.expr, names: Names) -> bool:
@@ -226,7 +229,7 @@ def _compare(node: ast.Compare, names: Names) -> bool:
 def _equal(left: Any, right: Any) -> bool:
     if type_name(left) != type_name(right) and left is not None and right is not None:
         raise WrongExpression(f"{type_name(left)} compared with {type_name(right)}")
-    return _same(left, right)
+    return same(left, right)
 
 
 def _less(left: Any, right: Any) -> bool:
@@ -238,7 +241,7 @@ def _less(left: Any, right: Any) -> bool:
 
 def _contains(part: Any, whole: Any) -> bool:
     if isinstance(whole, list):
-        return any(_same(part, one) for one in cast("list[Any]", whole))
+        return any(same(part, one) for one in cast("list[Any]", whole))
     if isinstance(whole, str) and isinstance(part, str):
         return part in whole
     raise WrongExpression(f"`in` on {type_name(whole)}")

@@ -67,7 +67,7 @@ class Scenario:
         Calls that share an entry differ by less than a millisecond, so that they do not tie.
         """
         base = microseconds(self.behaviour(address, number).delay)
-        exact = _ITERATION.sub("", address)
+        exact = plain(address)
         return base if exact in self.calls or not base else base + zlib.crc32(exact.encode()) % 997
 
     def answer(self, address: str, number: int) -> Answer | None:
@@ -96,8 +96,13 @@ class Scenario:
 
 
 def _look_up(entries: Mapping[str, Sequence[_Entry]], address: str) -> Sequence[_Entry]:
-    exact = _ITERATION.sub("", address)
+    exact = plain(address)
     return entries.get(exact) or entries.get(_ITEM.sub("", exact)) or ()
+
+
+def plain(address: str) -> str:
+    """Leave every `#n` out of an address."""
+    return _ITERATION.sub("", address)
 
 
 def microseconds(seconds: float) -> int:

@@ -8,6 +8,7 @@ between two shuffles is what the language leaves to time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -32,7 +33,7 @@ class Wait:
     after: int | None = None
 
 
-type_of_steps = Generator[Wait, None, Any]
+Steps = Generator[Wait, None, Any]
 
 
 class Cancelled(BaseException):
@@ -52,7 +53,7 @@ class Process:
     """A running generator; `then` is called when it has ended by itself."""
 
     clock: Clock
-    steps: type_of_steps
+    steps: Steps
     then: Callable[[], None]
     children: list[Process] = field(default_factory=lambda: list[Process]())
     wait: Wait | None = None
@@ -62,6 +63,7 @@ class Process:
     def resume(self, thrown: BaseException | None = None) -> None:
         """Let it go on to its next wait, or to its end."""
         before, self.clock.current = self.clock.current, self
+        self.clock.touched = self.clock.now
         self.turn += 1
         try:
             self.wait = self.steps.throw(thrown) if thrown else next(self.steps)
@@ -88,8 +90,14 @@ class Process:
 
     def needs(self) -> set[Need]:
         """Give what it and all below it wait for, apart from one another."""
-        below = {need for child in self.children if not child.over for need in child.needs()}
-        return below | ({self.wait.need} if self.wait else {Need.TIME}) - {Need.OTHERS}
+        return {wait.need for wait in self.waits()}
+
+    def waits(self) -> set[Wait]:
+        """Give all waits of it and of all below it, apart from those for one another."""
+        self.children = [child for child in self.children if not child.over]
+        below = {wait for child in self.children for wait in child.waits()}
+        own = self.wait or Wait(Need.TIME, 0)
+        return below if own.need is Need.OTHERS else below | {own}
 
 
 @dataclass(slots=True, eq=False)
@@ -102,32 +110,48 @@ class Timer:
     turn: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A process that waits for a place of each of some kinds; the lowest rank comes first."""
+
+    rank: tuple[Any, ...]
+    kinds: tuple[str, ...]
+    process: Process
+
+
 @dataclass(slots=True)
 class Clock:
-    """The virtual time in microseconds, what is due, and the places of calls."""
+    """The virtual time in microseconds, what is due, and the places of calls.
 
-    capacity: int | None = None
+    `capacity` bounds the places of a kind; a kind that is not in it has no bound. What is in `idle`
+    is asked right before time passes whether it can still do something at this instant. `touched` is
+    the last time at which a process went on.
+    """
+
+    capacity: dict[str, int] = field(default_factory=dict[str, int])
     ties: Random | None = None
     now: int = 0
-    taken: int = 0
+    touched: int = 0
+    taken: Counter[str] = field(default_factory=Counter[str])
     current: Process | None = None
+    idle: list[Callable[[], bool]] = field(default_factory=lambda: list[Callable[[], bool]]())
     due: list[tuple[int, Callable[[], None]]] = field(
         default_factory=lambda: list[tuple[int, Callable[[], None]]]()
     )
-    waiters: list[tuple[tuple[Any, ...], Process]] = field(
-        default_factory=lambda: list[tuple[tuple[Any, ...], Process]]()
-    )
+    waiters: list[Waiter] = field(default_factory=lambda: list[Waiter]())
     timers: list[Timer] = field(default_factory=lambda: list[Timer]())
 
     def schedule(self, after: int, action: Callable[[], None]) -> None:
         """Let something happen after so many microseconds."""
         self.due.append((self.now + after, action))
 
-    def start(self, steps: type_of_steps, then: Callable[[], None]) -> Process:
-        """Start a process at this instant, below the one that is running."""
+    def start(
+        self, steps: Steps, then: Callable[[], None], below: Process | None = None
+    ) -> Process:
+        """Start a process at this instant, below another one."""
         process = Process(self, steps, then)
-        if self.current:
-            self.current.children.append(process)
+        if below:
+            below.children.append(process)
         self.schedule(0, lambda: process.wake(0))
         return process
 
@@ -140,33 +164,38 @@ class Clock:
                 entry = self.ties.choice(present) if self.ties else present[0]
                 self.due.remove(entry)
                 entry[1]()
-            elif not self.give_place():
+            elif not self.give_place() and not any(do() for do in list(self.idle)):
                 self.set_timers()
                 if not self.due:
                     return
                 self.now = min(time for time, _ in self.due)
 
-    def acquire(self, rank: tuple[Any, ...]) -> Generator[Wait, None, None]:
-        """Wait for a place; among waiters the lowest rank comes first."""
+    def acquire(self, rank: tuple[Any, ...], kinds: tuple[str, ...]) -> Generator[Wait, None, None]:
+        """Wait for a place of each kind, all at once; among waiters the lowest rank comes first."""
         assert self.current
-        entry = (rank, self.current)
-        self.waiters.append(entry)
+        waiter = Waiter(rank, kinds, self.current)
+        self.waiters.append(waiter)
         try:
             yield Wait(Need.PLACE)
         finally:
-            self.waiters.remove(entry)
-        self.taken += 1
+            self.waiters.remove(waiter)
+        self.taken.update(kinds)
 
-    def release(self) -> None:
-        """Give a place back."""
-        self.taken -= 1
+    def release(self, kinds: tuple[str, ...]) -> None:
+        """Give a place of each kind back."""
+        self.taken.subtract(kinds)
 
     def give_place(self) -> bool:
-        """Give a free place to the first waiter; say whether there were both."""
-        if not self.waiters or (self.capacity is not None and self.taken >= self.capacity):
+        """Give free places to the first waiter that can have them; say whether there was one."""
+        able = [waiter for waiter in self.waiters if all(map(self.is_free, waiter.kinds))]
+        if not able:
             return False
-        min(self.waiters, key=lambda entry: entry[0])[1].resume()
+        min(able, key=lambda waiter: waiter.rank).process.resume()
         return True
+
+    def is_free(self, kind: str) -> bool:
+        """Say whether a place of this kind is free."""
+        return kind not in self.capacity or self.taken[kind] < self.capacity[kind]
 
     def set_timer(self, microseconds: int) -> Timer:
         """Set a timer on the running process."""
