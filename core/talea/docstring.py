@@ -17,9 +17,7 @@ _SECTIONS = (
 _GOOGLE_HEAD = re.compile(rf"({_SECTIONS}):\s*$")
 _NUMPY_HEAD = re.compile(rf"({_SECTIONS})\s*$")
 _UNDERLINE = re.compile(r"-{3,}\s*$")
-_SPHINX = re.compile(
-    r":(?:param|parameter|arg|argument|key)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.*)"
-)
+_SPHINX = re.compile(r":(?:param|parameter|arg|argument|key)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.*)")
 _SPHINX_FIELD = re.compile(r":\w+[^:]*:")
 _GOOGLE_ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
 _NUMPY_ENTRY = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
@@ -42,15 +40,11 @@ def parse_docstring(raw: str | None) -> Docstring:
         google, numpy = _GOOGLE_HEAD.match(lines[i]), _NUMPY_HEAD.match(lines[i])
         underlined = i + 1 < len(lines) and _UNDERLINE.match(lines[i + 1])
         if numpy and underlined:
-            body, i = _take(
-                lines, i + 2, lambda j: j + 1 < len(lines) and _ends_numpy(lines, j)
-            )
+            body, i = _take(lines, i + 2, lambda j: j + 1 < len(lines) and _ends_numpy(lines, j))
             if "Param" in numpy[1]:
                 _read_entries(body, _NUMPY_ENTRY, parsed.parameters)
         elif google:
-            body, i = _take(
-                lines, i + 1, lambda j: bool(lines[j]) and not lines[j][0].isspace()
-            )
+            body, i = _take(lines, i + 1, lambda j: bool(lines[j]) and not lines[j][0].isspace())
             if "Arg" in google[1] or "Param" in google[1]:
                 _read_entries(body, _GOOGLE_ENTRY, parsed.parameters)
         elif _SPHINX_FIELD.match(lines[i]):
@@ -69,9 +63,7 @@ def _ends_numpy(lines: list[str], i: int) -> bool:
     return bool(_NUMPY_HEAD.match(lines[i]) and _UNDERLINE.match(lines[i + 1]))
 
 
-def _take(
-    lines: list[str], start: int, ends: Callable[[int], object]
-) -> tuple[list[str], int]:
+def _take(lines: list[str], start: int, ends: Callable[[int], object]) -> tuple[list[str], int]:
     """Give a section's lines, and where what follows it begins."""
     end = start
     while end < len(lines) and not ends(end):
@@ -79,9 +71,7 @@ def _take(
     return lines[start:end], end
 
 
-def _read_entries(
-    body: list[str], entry: re.Pattern[str], found: dict[str, str]
-) -> None:
+def _read_entries(body: list[str], entry: re.Pattern[str], found: dict[str, str]) -> None:
     """Read `name…: words` lines of equal indent, each with deeper lines that go on with it."""
     body = inspect.cleandoc("\n".join(["", *body])).splitlines()
     names, words = list[str](), list[str]()

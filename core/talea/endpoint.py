@@ -57,9 +57,7 @@ _OPENAI_HEADERS = {
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
     for provider in (
-        Provider(
-            "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), _OPENAI_HEADERS
-        ),
+        Provider("openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), _OPENAI_HEADERS),
         Provider("anthropic", "https://api.anthropic.com/v1", ("ANTHROPIC_API_KEY",)),
         Provider(
             "google",
@@ -68,9 +66,7 @@ PROVIDERS: Mapping[str, Provider] = {
         ),
         Provider("cerebras", "https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",)),
         Provider("deepseek", "https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",)),
-        Provider(
-            "fireworks", "https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)
-        ),
+        Provider("fireworks", "https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
         Provider("groq", "https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
         Provider("huggingface", "https://router.huggingface.co/v1", ("HF_TOKEN",)),
         Provider("mistral", "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",)),
@@ -102,9 +98,7 @@ def find_endpoints(
     outside: no model is needed, no secret is read, and `base_url` is None, for a gateway to set.
     """
     found, problems = dict[str, Endpoint](), dict[str, str | None]()
-    search = _Search(
-        workflow, model, tuple(_authority(host) for host in allow_hosts), environ
-    )
+    search = _Search(workflow, model, tuple(_authority(host) for host in allow_hosts), environ)
     for name in agents:
         try:
             found[name] = search.offline(name) if offline else search.endpoint(name)
@@ -150,9 +144,7 @@ class _Search:
         headers = dict[str, str]()
         if provider is not None and _place(url) == _place(urlsplit(provider.base_url)):
             known = provider.headers.items()
-            headers = {
-                name: self.environ[var] for name, var in known if self.environ.get(var)
-            }
+            headers = {name: self.environ[var] for name, var in known if self.environ.get(var)}
         return Endpoint(provider_name, name, base_url, key, headers, _parameters(model))
 
     def _choose(self, agent: str) -> str | None:
@@ -176,9 +168,7 @@ class _Search:
 
     def _address(self, model: ir.Model, provider: Provider | None) -> str:
         """Give the address to ask: the document's if it may be asked, the caller's, the provider's."""
-        moved = (
-            self.environ.get(provider.address_variable, "").strip() if provider else ""
-        )
+        moved = self.environ.get(provider.address_variable, "").strip() if provider else ""
         if moved:
             _parse(moved, model.model)
         if model.base_url is None:
@@ -218,11 +208,7 @@ class _Search:
     def _is_trusted(self, url: SplitResult) -> bool:
         """Say whether it is this machine, or a host that the caller allowed."""
         host = url.hostname or ""
-        return (
-            _is_loopback(host)
-            or host in self.allowed
-            or f"{host}:{_port(url)}" in self.allowed
-        )
+        return _is_loopback(host) or host in self.allowed or f"{host}:{_port(url)}" in self.allowed
 
 
 def _key_supplier(
@@ -272,14 +258,10 @@ def _parse(address: str, model: str) -> SplitResult:
     """Split an address, and refuse what two readers of URLs could understand differently."""
     try:
         url = urlsplit(address)
-        plain = (
-            url.scheme in ("http", "https") and bool(url.hostname) and _port(url) > 0
-        )
+        plain = url.scheme in ("http", "https") and bool(url.hostname) and _port(url) > 0
     except ValueError:
         plain, url = False, urlsplit("")
-    if not plain or any(
-        c in "@\\?#" or c.isspace() or not c.isprintable() for c in address
-    ):
+    if not plain or any(c in "@\\?#" or c.isspace() or not c.isprintable() for c in address):
         raise EndpointError(
             f"model {model!r}: its base_url is no plain address",
             "write http(s)://host[:port]/path, without a user, a query or a fragment",
@@ -295,9 +277,7 @@ def _authority(host: str) -> str:
     except ValueError:
         name = port = None
     if not name:
-        raise EndpointError(
-            f"--allow-host {host!r} is no host", "write host or host:port"
-        )
+        raise EndpointError(f"--allow-host {host!r} is no host", "write host or host:port")
     return name if port is None else f"{name}:{port}"
 
 

@@ -77,9 +77,7 @@ def to_task_error(error: BaseException) -> TaskError:
         if told is not None:
             told.__cause__ = error
             return told
-    told = TaskError(
-        ErrorType.INTERNAL, f"{type(error).__name__}: {_words(error)}".rstrip(": ")
-    )
+    told = TaskError(ErrorType.INTERNAL, f"{type(error).__name__}: {_words(error)}".rstrip(": "))
     told.__cause__ = error
     return told
 
@@ -97,29 +95,21 @@ def _tell(error: BaseException) -> TaskError | None:
     status, code = _status(error), _code(error)
     known = next((kind for word, kind in _BY_CODE if word in code), None)
     if names & _UNREADABLE:
-        return TaskError(
-            ErrorType.SERVER_ERROR, "the model's answer cannot be read: it is no JSON"
-        )
+        return TaskError(ErrorType.SERVER_ERROR, "the model's answer cannot be read: it is no JSON")
     if status is not None:
         kind = known if known is not None and status < 500 else _by_status(status)
         message = f"the model's server answered {status}: {_words(error)}".rstrip(": ")
         return TaskError(kind, message, retry_after=_retry_after(error))
     if "ContentFilterFinishReasonError" in names:
-        return TaskError(
-            ErrorType.REFUSED, "the model's content filter stopped the answer"
-        )
+        return TaskError(ErrorType.REFUSED, "the model's content filter stopped the answer")
     if "LengthFinishReasonError" in names:
-        return TaskError(
-            ErrorType.MODEL_ERROR, "the answer was cut off at the token limit"
-        )
+        return TaskError(ErrorType.MODEL_ERROR, "the answer was cut off at the token limit")
     if names & _CONNECTION:
         root = list(_causes(error))[-1]
         reason = f"{type(root).__name__}: {_words(root)}".rstrip(": ")
         return TaskError(ErrorType.CONNECTION, f"no connection to the model: {reason}")
     if known is not None or "APIError" in names:  # An error that comes within a stream.
-        return TaskError(
-            known or ErrorType.MODEL_ERROR, f"the model failed: {_words(error)}"
-        )
+        return TaskError(known or ErrorType.MODEL_ERROR, f"the model failed: {_words(error)}")
     return None
 
 
@@ -149,11 +139,7 @@ def _status(error: BaseException) -> int | None:
         getattr(response, "status_code", None),
         getattr(error, "code", None),  # google's, urllib's
     ):
-        if (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and 400 <= value <= 599
-        ):
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
             return value
     return None
 
@@ -197,9 +183,7 @@ def _words(error: BaseException) -> str:
 def _retry_after(error: BaseException) -> float | None:
     """Read how many seconds a server asks to wait: milliseconds, seconds or an HTTP date."""
     response = getattr(error, "response", None)
-    headers: Any = (
-        getattr(response, "headers", None) or getattr(error, "headers", None) or {}
-    )
+    headers: Any = getattr(response, "headers", None) or getattr(error, "headers", None) or {}
     exact = _number(headers.get("retry-after-ms"))
     if exact is not None:
         return exact / 1000

@@ -76,12 +76,8 @@ class BoundTool:
         """
         problem = self.schema.check(arguments)
         if problem is not None:
-            raise TaskError(
-                ErrorType.INVALID_ARGUMENTS, f"tool {self.name!r}: {problem}"
-            )
-        return self.signature.convert(self.name, arguments) | self.signature.fill(
-            context
-        )
+            raise TaskError(ErrorType.INVALID_ARGUMENTS, f"tool {self.name!r}: {problem}")
+        return self.signature.convert(self.name, arguments) | self.signature.fill(context)
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,9 +113,7 @@ class Signature:
         if context is None:
             raise TypeError("this tool asks for its context, and none is given")
         filled: dict[str, Any] = dict.fromkeys(self.context, context)
-        return filled | (
-            {IDEMPOTENCY_KEY: context.idempotency_key} if self.wants_key else {}
-        )
+        return filled | ({IDEMPOTENCY_KEY: context.idempotency_key} if self.wants_key else {})
 
 
 def from_function(
@@ -189,13 +183,9 @@ def bind(
             problems.append(error.message)
     if missing:
         plural = "tools have" if len(missing) > 1 else "tool has"
-        problems.insert(
-            0, f"{len(missing)} {plural} no code: {_list(map(repr, missing))}"
-        )
+        problems.insert(0, f"{len(missing)} {plural} no code: {_list(map(repr, missing))}")
     if problems:
-        raise UsageError(
-            "\n".join(problems), _suggest(missing, known) if missing else None
-        )
+        raise UsageError("\n".join(problems), _suggest(missing, known) if missing else None)
     return bound
 
 
@@ -213,9 +203,7 @@ def load_tools(source: str | Path) -> dict[str, Callable[..., Any]]:
     functions = dict[str, Callable[..., Any]]()
     for name in vars(module) if listed is None else listed:
         if not hasattr(module, name):
-            raise UsageError(
-                f"{text}: `__all__` names {name!r}, which is not defined there"
-            )
+            raise UsageError(f"{text}: `__all__` names {name!r}, which is not defined there")
         value = getattr(module, name)
         is_public = listed is not None or (
             not name.startswith("_")
@@ -244,9 +232,7 @@ def read_result(tool: str, value: Any) -> Any:
         size = len(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
     except (ValueError, RecursionError) as error:
         what = f"a value of type {type(value).__name__!r} that is no JSON"
-        raise TaskError(
-            ErrorType.TOOL_ERROR, f"tool {tool!r} returned {what}"
-        ) from error
+        raise TaskError(ErrorType.TOOL_ERROR, f"tool {tool!r} returned {what}") from error
     if size > MAX_RESULT_BYTES:
         what = f"{size / 1e6:.1f} MB, and {MAX_RESULT_BYTES / 1e6:.0f} MB are allowed"
         raise TaskError(ErrorType.TOOL_ERROR, f"tool {tool!r} returned {what}")
@@ -340,7 +326,7 @@ def _adapt(name: str, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         adapter = TypeAdapter[Any](arguments)
         schema = adapter.json_schema(schema_generator=_schema_generator())
     except PydanticUserError as error:
-        reason = error.message.splitlines()[0]
+        reason = error.message.split(". ")[0]
         raise UsageError(
             f"tool {name!r}: its parameters cannot be told to a model: {reason}",
             "use types that JSON can hold: str, int, list, dict, dataclasses, pydantic models",
@@ -379,9 +365,7 @@ def _show_default(shown: dict[str, Any], default: Any) -> None:
     shown["default"] = value
 
 
-def _check_declared(
-    name: str, signature: Signature, parameters: Mapping[str, Any]
-) -> None:
+def _check_declared(name: str, signature: Signature, parameters: Mapping[str, Any]) -> None:
     """Refuse declared parameters that the function cannot take, or that lack one it must have."""
     declared = parameters.get("properties")
     names = frozenset(declared if isinstance(declared, Mapping) else ())
@@ -506,6 +490,4 @@ def _import_failure(source: str, error: BaseException) -> UsageError:
         hint = "put what the file does as a program below `if __name__ == '__main__':`"
     reason = error.msg if isinstance(error, SyntaxError) else str(error)
     words = f"{type(error).__name__}: {reason}".rstrip(": ")
-    return UsageError(
-        f"the tools of {source!r} cannot be imported: {place}: {words}", hint
-    )
+    return UsageError(f"the tools of {source!r} cannot be imported: {place}: {words}", hint)
