@@ -1,0 +1,342 @@
+"""Measure talea against its bars: `python benchmarks/run.py [row …] [--json FILE] [--rounds N]`.
+
+Prints a table and, with `--json`, writes the same as data. Each thing stands beside a peer that is
+written by hand (`peers`), and takes turns with it in one process. The figures are no tests: they
+mean something only on a machine that is mostly idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
+from peers import compile_langgraph, noop, run_langgraph, run_task_group
+from shapes import SHAPES, Graph, critical_path, unequal
+
+ROUNDS = 5
+
+
+def build(graph: Graph, **more: Any) -> Any:
+    """Build the workflow in which each node of a graph calls a tool that does nothing."""
+    from talea.ir import Workflow
+
+    tasks: dict[str, Any] = {}
+    for i, dependencies in enumerate(graph):
+        tasks[f"t{i}"] = {"tool": "noop", **more}
+        if dependencies:
+            tasks[f"t{i}"]["depends_on"] = [f"t{d}" for d in dependencies]
+    return Workflow.model_validate({"name": "bench", "tools": {"noop": {}}, "tasks": tasks})
+
+
+async def run_talea(workflow: Any, tool: Callable[..., Any] = noop) -> Any:
+    """Run a workflow on the `simple` framework; it must succeed."""
+    import talea
+
+    return (await talea.arun(workflow, tools={"noop": tool})).raise_for_failure()
+
+
+def run_once(workflow: Any) -> Any:
+    """Run a workflow in an event loop of its own."""
+    return asyncio.run(run_talea(workflow))
+
+
+# Scheduling
+
+
+def overhead(rounds: int) -> Iterator[Row]:
+    """No-op tasks with full semantics, against a TaskGroup with a task for each node."""
+    yield from _against_task_group(rounds, 1.8, "no-op tasks")
+
+
+def timeouts(rounds: int) -> Iterator[Row]:
+    """The same with a timeout on every task; the peer has none."""
+    yield from _against_task_group(rounds, 2.5, "with timeouts", timeout="60s")
+
+
+def _against_task_group(rounds: int, bar: float, title: str, **more: Any) -> Iterator[Row]:
+    for size in (1_000, 10_000):
+        for name, shape in SHAPES.items():
+            graph = shape(size)
+            workflow = build(graph, **more)
+            ratio, mine, theirs = asyncio.run(
+                compare_awaited(
+                    partial(run_talea, workflow), partial(run_task_group, graph), rounds
+                )
+            )
+            note = f"{mine / size * 1e6:.1f} µs a task, {theirs / size * 1e6:.1f}"
+            yield Row(f"{title}: {name}, {size:,}", ratio, bar, note=note)
+
+
+def growth(rounds: int) -> Iterator[Row]:
+    """How the cost of a run grows from 1,000 to 100,000 tasks: 1 is linear."""
+
+    async def cost(workflow: Any) -> float:
+        await run_talea(workflow)
+        return statistics.median(
+            [await cpu_awaited(lambda: run_talea(workflow)) for _ in range(rounds)]
+        )
+
+    sizes = (1_000, 100_000)
+    for name, shape in SHAPES.items():
+        small, large = (asyncio.run(cost(build(shape(size)))) for size in sizes)
+        exponent = math.log(large / small) / math.log(sizes[1] / sizes[0])
+        note = f"{large / sizes[1] * 1e6:.1f} µs a task at {sizes[1]:,}"
+        yield Row(f"growth exponent: {name}", exponent, 1.1, unit="", note=note)
+
+
+def footprint(rounds: int) -> Iterator[Row]:
+    """Memory of a plan, and of a run up to its result, per task."""
+    from talea.plan import make_plan
+
+    size = 10_000
+    asyncio.run(run_talea(build(SHAPES["random"](10))))  # What is loaded once is not a task's.
+    for name, shape in SHAPES.items():
+        workflow = build(shape(size))
+        _, kept, peak = memory(partial(make_plan, workflow))
+        note = f"{peak / size:.0f} at the peak"
+        yield Row(f"plan: {name}", kept / size, 2048, unit="bytes a task", note=note)
+        _, kept, peak = memory(partial(run_once, workflow))
+        note = f"at the peak; its result {kept / size:.0f}"
+        yield Row(f"run: {name}", peak / size, 1024, unit="bytes a task", note=note)
+
+
+def langgraph(rounds: int) -> Iterator[Row]:
+    """No-op tasks on `simple`, against the StateGraph that a user writes by hand."""
+    if find_spec("langgraph") is None:
+        return
+    for size in (100, 1_000):
+        for name, shape in SHAPES.items():
+            graph = shape(size)
+            workflow, compiled = build(graph), compile_langgraph(graph)
+            _, mine, theirs = asyncio.run(
+                compare_awaited(
+                    partial(run_talea, workflow), partial(run_langgraph, compiled, size), rounds
+                )
+            )
+            title = f"LangGraph by hand / simple: {name}, {size:,}"
+            yield Row(title, theirs / mine, 25, at_least=True)
+
+
+def branches(rounds: int) -> Iterator[Row]:
+    """Unequal branches of tasks that wait: time, by the longest path."""
+    graph, seconds = unequal()
+    from talea.ir import Workflow
+
+    tasks: dict[str, Any] = {}
+    for i, dependencies in enumerate(graph):
+        tasks[f"t{i}"] = {"tool": "wait", "with": {"seconds": seconds[i]}}
+        if dependencies:
+            tasks[f"t{i}"]["depends_on"] = [f"t{d}" for d in dependencies]
+    workflow = Workflow.model_validate({"name": "bench", "tools": {"wait": {}}, "tasks": tasks})
+
+    async def wait(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def once() -> float:
+        import talea
+
+        start = time.perf_counter()
+        (await talea.arun(workflow, tools={"wait": wait})).raise_for_failure()
+        return time.perf_counter() - start
+
+    best = critical_path(graph, seconds)
+    asyncio.run(once())
+    took = statistics.median(asyncio.run(once()) for _ in range(rounds))
+    yield Row("unequal branches: time / longest path", took / best, 1.15, note=f"{best:.2f} s")
+
+
+# Loading
+
+
+def realistic(size: int) -> str:
+    """Write a workflow of agent tasks whose prompts mention earlier ones."""
+    lines = [
+        "name: bench",
+        "model: openai/gpt-5-mini",
+        "inputs:",
+        "  topic: {type: string}",
+        "agents:",
+        *(
+            f"  agent{i}: {{role: Analyst number {i}, goal: 'Find what moves {{{{ inputs.topic }}}}'}}"
+            for i in range(10)
+        ),
+        "tasks:",
+    ]
+    graph = SHAPES["random"](size)
+    for i, dependencies in enumerate(graph):
+        mentions = [f"{{{{ tasks.step{d}.output }}}}" for d in dependencies[:2]]
+        lines += [
+            f"  step{i}:",
+            f"    agent: agent{i % 10}",
+            "    prompt: |",
+            "      Write a short note on {{ inputs.topic }} for the next step.",
+            *(f"      Take into account what was found before: {mention}" for mention in mentions),
+        ]
+        if i % 3 == 0:
+            lines.append("    expected_output: Five bullet points with sources.")
+        if i % 10 == 9:
+            lines.append("    output: {type: object, properties: {level: {enum: [low, high]}}}")
+        if i % 10 == 0 and dependencies and dependencies[0] % 10 == 9:
+            lines.append(f'    when: tasks.step{dependencies[0]}.output.level == "high"')
+        if i % 4 == 0:
+            lines.append("    retry: {max_attempts: 3}")
+    lines += ["outputs:", f'  last: "{{{{ tasks.step{size - 1}.output }}}}"']
+    return "\n".join(lines) + "\n"
+
+
+def loading(rounds: int) -> Iterator[Row]:
+    """Load and validate a document, against the bare parse of the same text by CSafeLoader."""
+    import yaml
+
+    from talea.load import Bounds, loads
+    from talea.plan import make_plan
+
+    def check(text: str) -> Any:
+        return make_plan(loads(text, limits=Bounds(max_bytes=10**9, max_nodes=10**9)))
+
+    for size in (1_000, 10_000):
+        text = realistic(size)
+        ratio, mine, theirs = compare(
+            partial(check, text), partial(yaml.load, text, yaml.CSafeLoader), rounds
+        )
+        note = f"{mine * 1e3:.0f} ms, {theirs * 1e3:.0f} for {len(text) // 1000} kB"
+        yield Row(f"load and validate: {size:,} tasks", ratio, 1.0, note=note)
+
+
+# Starting
+
+
+def imports(rounds: int) -> Iterator[Row]:
+    """What it costs to begin, as CPU time of whole processes less that of a bare interpreter."""
+    script = str(Path(sys.executable).with_name("talea"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flow.yaml"
+        path.write_text(realistic(5))
+        parts = "import pluggy, yaml, asyncio; from pydantic import BaseModel"
+        load = f"import talea; talea.load({str(path)!r})"
+        cases = [
+            ("import talea", python("import talea"), python("import pydantic, pluggy"), 1.0),
+            ("first talea.load", python(load), python(parts), 1.5),
+            ("talea --help", [script, "--help"], python("import click"), 2.0),
+        ]
+        for title, ours, peer, bar in cases:
+            times = [
+                [process_cpu(command) for command in (ours, peer, python("pass"))]
+                for _ in range(max(rounds, 15))
+            ]
+            mine, theirs, bare = map(statistics.median, zip(*times, strict=True))
+            whole = f"{mine * 1e3:.0f} ms, {theirs * 1e3:.0f}, bare {bare * 1e3:.0f}"
+            ratio = max(0.0, mine - bare) / (theirs - bare)
+            yield Row(title, ratio, bar, note=f"{whole}; whole {mine / theirs:.2f} ×")
+    code = "import sys; from talea.cli import main; main(['frameworks'], standalone_mode=False); "
+    code += "print(*sys.modules, sep='\\n', file=sys.stderr)"
+    done = subprocess.run(python(code), capture_output=True, text=True, check=True)
+    frameworks = {"langgraph", "langchain_core", "crewai", "openai", "autogen", "agents", "httpx"}
+    found = frameworks & set(done.stderr.split())
+    title = "talea frameworks: frameworks imported"
+    yield Row(title, len(found), 0, unit="", note=", ".join(sorted(found)))
+
+
+# The gateway
+
+
+def gateway(rounds: int) -> Iterator[Row]:
+    """CPU time of the gateway's own thread for each replayed call of the real client."""
+    from openai import AsyncOpenAI
+
+    from talea.gateway.cassette import Cassette, Player
+    from talea.gateway.server import Gateway
+
+    text = "A sentence of an ordinary answer, as long as such sentences are. " * 6
+    turns = [{"content": text, "repeat": True}]
+    cassette = Cassette.model_validate({"talea_cassette": 1, "tasks": {"notes": turns}})
+    asked: Any = {"model": "m", "messages": [{"role": "user", "content": text * 5}]}
+    calls = 200
+
+    async def cost(*, stream: bool) -> tuple[float, float]:
+        async with Gateway(Player(cassette)) as server:
+            (thread,) = [t for t in threading.enumerate() if t.name == "talea-gateway"]
+            clock = time.pthread_getcpuclockid(thread.ident or 0)
+            url = server.base_url("notes", "writer")
+            async with AsyncOpenAI(api_key="none", base_url=url, max_retries=0) as client:
+                chunks = 0
+                for count in (20, calls):
+                    start, chunks = time.clock_gettime(clock), 0
+                    for _ in range(count):
+                        answer = await client.chat.completions.create(**asked, stream=stream)
+                        if stream:
+                            chunks += len([chunk async for chunk in answer])
+                    spent = time.clock_gettime(clock) - start
+            return spent / calls * 1e3, chunks / calls
+
+    plain = statistics.median(asyncio.run(cost(stream=False))[0] for _ in range(rounds))
+    yield Row("gateway: a replayed call", plain, 1.0, unit="ms CPU")
+    streamed = [asyncio.run(cost(stream=True)) for _ in range(rounds)]
+    spent, chunks = statistics.median(s for s, _ in streamed), streamed[0][1]
+    bar, note = 3 + 0.6 * chunks, f"{chunks:.0f} chunks"
+    yield Row("gateway: a replayed stream", spent, bar, unit="ms CPU", note=note)
+
+
+ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "imports": imports,
+    "loading": loading,
+    "gateway": gateway,
+    "overhead": overhead,
+    "timeouts": timeouts,
+    "growth": growth,
+    "footprint": footprint,
+    "langgraph": langgraph,
+    "branches": branches,
+}
+_WORDS = {True: "met", False: "NOT MET", None: ""}
+
+
+def main() -> None:
+    """Measure the rows that were asked for, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all if none")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"{ROUNDS} if not given")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
+    options = parser.parse_args()
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    found: list[Row] = []
+    for name in options.rows or ROWS:
+        print(f"\n{name}: {ROWS[name].__doc__}")
+        count = len(found)
+        for row in ROWS[name](options.rounds):
+            found.append(row)
+            sign = "≥" if row.at_least else "≤"
+            bar = "" if row.bar is None else f"{sign} {row.bar:g}"
+            measured = f"{row.measured:.2f} {row.unit}"
+            print(f"  {row.name:<44}{measured:>20}  {bar:<8}{_WORDS[row.met]:<9}{row.note}")
+        if len(found) == count:
+            print("  not measured: what it needs is not installed")
+    if options.json:
+        rows = [
+            {"name": r.name, "measured": r.measured, "bar": r.bar, "unit": r.unit, "met": r.met}
+            | {"note": r.note}
+            for r in found
+        ]
+        machine = {"python": platform.python_version(), "cpus": os.cpu_count()}
+        options.json.write_text(json.dumps({**machine, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
