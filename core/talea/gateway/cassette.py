@@ -178,20 +178,23 @@ def load_cassette(path: str | Path) -> Cassette:
 
     Raises DocumentError with every problem that was found, each with its place in the file.
     """
+    from talea.source import decode
+
     try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        problem = Issue(f"the cassette cannot be read: {reason}", file=str(path))
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        problem = Issue(f"the cassette cannot be read: {error.strerror}", file=str(path))
         raise DocumentError([problem]) from error
-    return loads_cassette(text, name=str(path))
+    return loads_cassette(decode(raw, str(path)), name=str(path))
 
 
 def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
     """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
-    from talea.load import parse, read_model
+    from talea.load import Bounds, parse, read_model
 
-    return read_model(Cassette, parse(text, name, BOUNDS))
+    # A recorded cassette is larger than what people write, and comes from the caller.
+    bounds = Bounds(max_bytes=100_000_000, max_nodes=5_000_000)
+    return read_model(Cassette, parse(text, name, bounds))
 
 
 class Player:
