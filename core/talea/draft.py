@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from talea import ir
-from talea.errors import ExpressionError, Issue, Severity
+from talea.errors import ExpressionError
 from talea.expr import (
     Expression,
     Structure,
@@ -20,42 +20,27 @@ from talea.expr import (
     compile_expression,
     compile_structure,
     compile_template,
+    walk_texts,
 )
 from talea.graph import InputSpec, Plan, Step
+from talea.problems import Place, Problems
 from talea.schema import Schema, SchemaError, compile_schema
 
-Place = tuple[str | int, ...]
-
-
-def locate(
-    workflow: ir.Workflow,
-    message: str,
-    path: Place,
-    *,
-    key: bool = False,
-    start: int | None = None,
-    end: int | None = None,
-    hint: str | None = None,
-    severity: Severity = Severity.ERROR,
-) -> Issue:
-    """Make an issue with its position, where the workflow was read from text."""
-    source = workflow._source  # pyright: ignore[reportPrivateUsage]
-    if source is None:
-        return Issue(message, ".".join(map(str, path)), hint, severity)
-    return source.issue(
-        message, path, key=key, start=start, end=end, hint=hint, severity=severity
-    )
+MAX_DEPTH = 50
+"""How deep blocks and called workflows may stand inside each other."""
 
 
 class Drafter:
     """Turns one document, and those it calls, into plans."""
 
-    def __init__(self, root: ir.Workflow) -> None:
-        self.issues: list[Issue] = []
-        self.plans: list[Plan] = []
-        """Every plan once, blocks included, in the order they are met."""
+    def __init__(self, root: ir.Workflow, problems: Problems) -> None:
+        self._problems = problems
+        self.workflows: list[Plan] = []
+        """The plan of every workflow once, in the order in which they are met."""
         self._made: dict[int, Plan] = {}
         self._open: dict[int, str] = {}
+        self._depth = 0
+        self._answering: dict[tuple[int, str, tuple[str, ...]], tuple[str, ...]] = {}
         self.root = self._workflow(root, root, root.name, ())
         self._unused(root)
 
@@ -71,6 +56,7 @@ class Drafter:
         plan = Plan(
             name=name,
             workflow=root,
+            written=workflow,
             path=path,
             scope=None,
             process=workflow.process,
@@ -79,10 +65,11 @@ class Drafter:
             manager=workflow.manager,
             limits=workflow.limits if isinstance(workflow, ir.Workflow) else None,
         )
+        self.workflows.append(plan)
         self._made[id(workflow)] = plan
         self._open[id(workflow)] = name
         self._fill(plan, workflow.tasks)
-        plan.outputs = self._structure(plan, (), "outputs", dict(workflow.outputs))
+        plan.outputs = self._structure(plan, ("outputs",), dict(workflow.outputs))
         del self._open[id(workflow)]
         return plan
 
@@ -102,7 +89,6 @@ class Drafter:
 
     def _fill(self, plan: Plan, tasks: Mapping[str, ir.Task]) -> dict[str, None]:
         """Make the steps of a plan and join them. Gives the names that are not the plan's own."""
-        self.plans.append(plan)
         plan.ids = ids = {name: index for index, name in enumerate(tasks)}
         sequential = plan.process is ir.Process.SEQUENTIAL
         free: dict[str, None] = {}
@@ -151,65 +137,79 @@ class Drafter:
 
     def _compile(self, plan: Plan, step: Step) -> Iterable[str]:
         """Compile all that one task writes. Gives the ids of the tasks it mentions, in order."""
-        task, name = step.task, step.id
+        task, place = step.task, ("tasks", step.id)
         mentioned: dict[str, None] = {}
         step.priority = task.priority
         if task.when is not None:
-            step.when = self._condition(plan, name, ("when",), task.when)
+            step.when = self._condition(plan, (*place, "when"), task.when)
             _note(mentioned, step.when)
         if task.for_each is not None:
             if isinstance(task.for_each, str):
-                step.for_each = self._expression(plan, name, ("for_each",), task.for_each)
+                step.for_each = self._expression(plan, (*place, "for_each"), task.for_each)
                 _note(mentioned, step.for_each)
             else:
                 step.for_each = task.for_each
         if task.output is not None:
-            step.output = self._schema(
-                plan.workflow, (*plan.path, "tasks", name, "output"), task.output
-            )
+            step.output = self._schema(plan.workflow, (*plan.path, *place, "output"), task.output)
         if isinstance(task, ir.RepeatableTask):
             if task.has_fallback:
-                step.fallback = self._structure(plan, ("tasks", name), "fallback", task.fallback)
+                step.fallback = self._structure(plan, (*place, "fallback"), task.fallback)
                 _note(mentioned, step.fallback)
             if task.loop is not None and task.loop.until is not None:
-                step.until = self._condition(plan, name, ("loop", "until"), task.loop.until)
+                step.until = self._condition(plan, (*place, "loop", "until"), task.loop.until)
                 _note(mentioned, step.until)
         match task:
             case ir.AgentTask() | ir.TeamTask():
-                step.prompt = self._template(plan, name, "prompt", task.prompt)
+                step.prompt = self._template(plan, (*place, "prompt"), task.prompt)
                 _note(mentioned, step.prompt)
                 if task.expected_output is not None:
                     step.expected_output = self._template(
-                        plan, name, "expected_output", task.expected_output
+                        plan, (*place, "expected_output"), task.expected_output
                     )
                     _note(mentioned, step.expected_output)
                 step.context = task.context
                 mentioned.update(dict.fromkeys(task.context))
-                step.agents = agents_of(plan, task)
+                step.agents = self._agents(plan, task)
             case ir.ToolTask():
-                step.arguments = self._structure(plan, ("tasks", name), "with", task.with_)
+                step.arguments = self._structure(plan, (*place, "with"), task.with_)
                 _note(mentioned, step.arguments)
             case ir.ValueTask():
-                step.value = self._structure(plan, ("tasks", name), "value", task.value)
+                step.value = self._structure(plan, (*place, "value"), task.value)
                 _note(mentioned, step.value)
             case ir.WorkflowTask():
-                step.arguments = self._structure(plan, ("tasks", name), "with", task.with_)
+                step.arguments = self._structure(plan, (*place, "with"), task.with_)
                 _note(mentioned, step.arguments)
-                step.plan = self._called(plan, name, task.workflow)
+                self._inside(plan, step)
             case ir.BlockTask():
-                step.plan, free = self._block(plan, name, task)
-                mentioned.update(free)
+                mentioned.update(self._inside(plan, step))
             case ir.AskTask():
-                step.ask = self._template(plan, name, "ask", task.ask)
+                step.ask = self._template(plan, (*place, "ask"), task.ask)
                 _note(mentioned, step.ask)
         return mentioned
 
-    def _block(
-        self, outer: Plan, name: str, task: ir.BlockTask
-    ) -> tuple[Plan, dict[str, None]]:
+    def _inside(self, plan: Plan, step: Step) -> dict[str, None]:
+        """Make the plan of what is inside a task. Gives the outer names that are mentioned there."""
+        free: dict[str, None] = {}
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._problems.tell(
+                plan.workflow,
+                f"blocks and workflows are nested more than {MAX_DEPTH} deep",
+                (*plan.path, "tasks", step.id),
+                key=True,
+            )
+        elif isinstance(step.task, ir.BlockTask):
+            step.plan, free = self._block(plan, step.id, step.task)
+        elif isinstance(step.task, ir.WorkflowTask):
+            step.plan = self._called(plan, step, step.task.workflow)
+        self._depth -= 1
+        return free
+
+    def _block(self, outer: Plan, name: str, task: ir.BlockTask) -> tuple[Plan, dict[str, None]]:
         plan = Plan(
             name=name,
             workflow=outer.workflow,
+            written=task,
             path=(*outer.path, "tasks", name),
             scope=outer,
             process=task.process,
@@ -219,74 +219,75 @@ class Drafter:
         )
         free = self._fill(plan, task.tasks)
         if task.outputs is not None:
-            plan.outputs = self._structure(plan, (), "outputs", dict(task.outputs))
+            plan.outputs = self._structure(plan, ("outputs",), dict(task.outputs))
             if plan.outputs is not None:
                 free.update((other, None) for other in plan.outputs.tasks if other not in plan.ids)
         return plan, free
 
-    def _called(self, plan: Plan, name: str, workflow: str) -> Plan | None:
+    def _called(self, plan: Plan, step: Step, name: str) -> Plan | None:
         root = plan.workflow
-        inline = root.workflows.get(workflow)
-        if inline is None:
+        workflow = root.workflows.get(name)
+        place = (*plan.path, "tasks", step.id, "workflow")
+        if workflow is None:
+            self._problems.unknown(root, "workflow", name, root.workflows, place)
             return None
-        if id(inline) in self._open:
+        if id(workflow) in self._open:
+            names = list(self._open.values())
+            chain = [*names[list(self._open).index(id(workflow)) :], name]
+            self._problems.tell(root, f"a workflow calls itself: {' → '.join(chain)}", place)
             return None
-        found = self._made.get(id(inline))
-        return found or self._workflow(root, inline, workflow, ("workflows", workflow))
+        found = self._made.get(id(workflow))
+        return found or self._workflow(root, workflow, name, ("workflows", name))
+
+    def _agents(self, plan: Plan, task: ir.AgentTask | ir.TeamTask) -> tuple[str, ...]:
+        """Give every agent that may come to answer a task."""
+        root = plan.workflow
+        if isinstance(task, ir.TeamTask):
+            if isinstance(task.team, ir.Team):
+                return tuple(_members(root, task.team))
+            key = "team", (task.team,)
+        elif plan.process is ir.Process.HIERARCHICAL:
+            key = "capabilities", ()
+        elif task.agent is not None:
+            key = "agent", (task.agent,)
+        elif task.pool is not None:
+            key = "pool", (task.pool,)
+        else:
+            key = "capabilities", task.capabilities or ()
+        found = self._answering.get((id(root), *key))
+        if found is None:
+            found = self._answering[(id(root), *key)] = _chosen(root, *key)
+        return found
 
     # What is compiled, and what is noted where that fails.
 
-    def _condition(
-        self, plan: Plan, name: str, key: Place, source: str | bool
-    ) -> Expression | bool | None:
-        return source if isinstance(source, bool) else self._expression(plan, name, key, source)
+    def _condition(self, plan: Plan, place: Place, source: str | bool) -> Expression | bool | None:
+        return source if isinstance(source, bool) else self._expression(plan, place, source)
 
-    def _expression(self, plan: Plan, name: str, key: Place, source: str) -> Expression | None:
+    def _expression(self, plan: Plan, place: Place, source: str) -> Expression | None:
         try:
             return compile_expression(source)
         except ExpressionError as error:
-            self._broken(plan, (*plan.path, "tasks", name, *key), error)
+            self._problems.broken(plan.workflow, (*plan.path, *place), error)
             return None
 
-    def _template(self, plan: Plan, name: str, key: str, text: str) -> Template | None:
+    def _template(self, plan: Plan, place: Place, text: str) -> Template | None:
         try:
             return compile_template(text)
         except ExpressionError as error:
-            self._broken(plan, (*plan.path, "tasks", name, key), error)
+            self._problems.broken(plan.workflow, (*plan.path, *place), error)
             return None
 
-    def _structure(self, plan: Plan, place: Place, key: str, value: Any) -> Structure | None:
+    def _structure(self, plan: Plan, place: Place, value: Any) -> Structure | None:
         try:
             return compile_structure(value)
-        except ExpressionError:
-            self._leaves(plan, (*plan.path, *place, key), value)
+        except ExpressionError as error:
+            compiled = [
+                self._template(plan, (*place, *inner), text) for inner, text in walk_texts(value)
+            ]
+            if all(compiled):
+                self._problems.tell(plan.workflow, error.message, (*plan.path, *place))
             return None
-
-    def _leaves(self, plan: Plan, path: Place, value: Any) -> None:
-        """Note each text of a structure that cannot be compiled, not just the first."""
-        if isinstance(value, str):
-            try:
-                compile_template(value)
-            except ExpressionError as error:
-                self._broken(plan, path, error)
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                self._leaves(plan, (*path, key), inner)
-        elif isinstance(value, list):
-            for index, inner in enumerate(value):
-                self._leaves(plan, (*path, index), inner)
-
-    def _broken(self, plan: Plan, path: Place, error: ExpressionError) -> None:
-        self.issues.append(
-            locate(
-                plan.workflow,
-                error.message,
-                path,
-                start=error.start,
-                end=error.end,
-                hint=error.hint,
-            )
-        )
 
     def _schema(
         self, workflow: ir.Workflow, path: Place, schema: dict[str, Any] | bool
@@ -294,7 +295,7 @@ class Drafter:
         try:
             return compile_schema(schema)
         except SchemaError as error:
-            self.issues.append(locate(workflow, error.message, (*path, *error.path)))
+            self._problems.tell(workflow, error.message, (*path, *error.path))
             return None
 
 
@@ -321,23 +322,22 @@ def _topological(steps: tuple[Step, ...], roots: tuple[int, ...]) -> tuple[int, 
     return tuple(order)
 
 
-def agents_of(plan: Plan, task: ir.AgentTask | ir.TeamTask) -> tuple[str, ...]:
-    """Give every agent that may answer a task, of those that exist."""
-    root = plan.workflow
-    if isinstance(task, ir.TeamTask):
-        team = root.teams.get(task.team) if isinstance(task.team, str) else task.team
-        return tuple(_members(root, team)) if team else ()
-    if plan.process is ir.Process.HIERARCHICAL:
-        return tuple(root.agents)
-    if task.agent is not None:
-        return (task.agent,) if task.agent in root.agents else ()
-    if task.pool is not None:
-        pool = root.pools.get(task.pool)
-        return tuple(name for name in pool.agents if name in root.agents) if pool else ()
-    wanted = set(task.capabilities or ())
-    return tuple(
-        name for name, agent in root.agents.items() if wanted.issubset(agent.capabilities)
-    )
+def _chosen(root: ir.Workflow, by: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Give every agent that may answer, of those that exist."""
+    match by:
+        case "agent":
+            return tuple(name for name in names if name in root.agents)
+        case "pool":
+            pool = root.pools.get(names[0])
+            return _chosen(root, "agent", pool.agents) if pool else ()
+        case "team":
+            team = root.teams.get(names[0])
+            return tuple(_members(root, team)) if team else ()
+        case _:
+            wanted = frozenset(names)
+            return tuple(
+                name for name, agent in root.agents.items() if wanted.issubset(agent.capabilities)
+            )
 
 
 def _members(root: ir.Workflow, team: ir.Team) -> dict[str, None]:

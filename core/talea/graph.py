@@ -117,8 +117,10 @@ class Plan:
     name: str
     workflow: ir.Workflow
     """The document in force: its tools, agents, models, pools and teams."""
+    written: ir.InlineWorkflow | ir.BlockTask
+    """What it was made from."""
     path: tuple[str | int, ...]
-    """Where it stands in that document; () for the document itself."""
+    """Where that stands in the document; () for the document itself."""
     scope: Plan | None
     """For a block the plan around it, whose names it sees; None for a workflow."""
     process: ir.Process

@@ -1,0 +1,502 @@
+"""Everything that can be known to be wrong before a workflow runs, all of it at once.
+
+The shape of the document (keys, types, ranges) has been checked when it was read. Here are the
+rules that need the whole of it: names that must exist, paths, cycles, triggers, arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from talea import ir
+from talea.draft import Drafter
+from talea.errors import ExpressionError, Issue, Severity
+from talea.expr import compile_template
+from talea.graph import Plan, Step
+from talea.paths import Names, Paths, place_of, visible
+from talea.problems import Place, Problems
+from talea.schema import SchemaError, can_have, compile_schema
+from talea.shape import CAUGHT, INTEGER, RUN, Declared, Object
+from talea.source import shown
+
+_ID = re.compile(ir.ID_PATTERN)
+_TOOL_ID = re.compile(ir.TOOL_ID_PATTERN)
+_MODEL = re.compile(r"[^/\s]+/\S+")
+_RULES = {
+    _ID: "lower case letters, digits and _, a letter first, up to 64",
+    _TOOL_ID: "letters, digits, _ and -, up to 64",
+}
+_PER_PROPERTY = frozenset({"$defs", "definitions", "properties"})
+"""What of a tool's parameters speaks of one argument alone."""
+
+
+def check(workflow: ir.Workflow) -> list[Issue]:
+    """Give every problem of a workflow, warnings too, in document order."""
+    return examine(workflow)[1]
+
+
+def examine(workflow: ir.Workflow) -> tuple[Plan, list[Issue]]:
+    """Give the plan of a workflow as far as it can be made, and every problem."""
+    problems = Problems()
+    drafter = Drafter(workflow, problems)
+    examination = _Examination(problems)
+    for plan in drafter.workflows:
+        if plan.written is plan.workflow:
+            examination.document(plan.workflow)
+        examination.workflow(plan)
+    return drafter.root, problems.in_order()
+
+
+class _Examination:
+    """Goes through documents from top to bottom."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._paths = Paths(problems)
+
+    # What the root of a document names.
+
+    def document(self, root: ir.Workflow) -> None:
+        """Check agents, pools, teams, tools and models."""
+        self._model(root, root.model, ("model",))
+        for kind, names, pattern in (
+            ("tools", root.tools, _TOOL_ID),
+            ("models", root.models, _ID),
+            ("agents", root.agents, _ID),
+            ("pools", root.pools, _ID),
+            ("teams", root.teams, _ID),
+            ("workflows", root.workflows, _ID),
+        ):
+            self._ids(root, (kind,), names, pattern)
+        for name, tool in root.tools.items():
+            self._schema(root, ("tools", name, "parameters"), tool.parameters)
+        names = {"inputs": Object({k: Declared(v) for k, v in root.inputs.items()})}
+        for name, agent in root.agents.items():
+            self._model(root, agent.model, ("agents", name, "model"))
+            for index, tool in enumerate(agent.tools):
+                if tool not in root.tools:
+                    self._problems.unknown(
+                        root, "tool", tool, root.tools, ("agents", name, "tools", index)
+                    )
+            for key in ("role", "goal", "backstory", "instructions"):
+                self._agent_text(root, ("agents", name, key), getattr(agent, key), names)
+        for name, pool in root.pools.items():
+            for index, agent in enumerate(pool.agents):
+                if agent not in root.agents:
+                    path = ("pools", name, "agents", index)
+                    self._problems.unknown(root, "agent", agent, root.agents, path)
+        for name, team in root.teams.items():
+            if name in root.agents:
+                self._problems.tell(
+                    root,
+                    f"{name!r} is an agent already; agents and teams share one name space",
+                    ("teams", name),
+                    key=True,
+                )
+            self._team(root, team, ("teams", name))
+        self._nested_teams(root)
+
+    def _model(self, root: ir.Workflow, model: str | None, path: Place) -> None:
+        if model is None or model in root.models or _MODEL.fullmatch(model):
+            return
+        hint = (
+            self._problems.meant(model, root.models)
+            or "name one of `models`, or write provider/name"
+        )
+        self._problems.tell(root, f"unknown model {model!r}", path, hint=hint)
+
+    def _agent_text(self, root: ir.Workflow, path: Place, text: str | None, names: Names) -> None:
+        if text is None or "{" not in text:
+            return
+        try:
+            template = compile_template(text)
+        except ExpressionError as error:
+            self._problems.broken(root, path, error)
+            return
+        self._paths.agent_text(root, path, template, names)
+
+    def _team(self, root: ir.Workflow, team: ir.Team, path: Place) -> None:
+        known = ChainMap[str, object]({}, root.agents, root.teams)
+        if (team.manager is None) == (team.start is None):
+            self._problems.tell(root, "a team has either a manager or a start", path)
+        if team.manager is not None and team.manager not in root.agents:
+            self._problems.unknown(root, "agent", team.manager, root.agents, (*path, "manager"))
+        if team.start is not None and team.start not in team.members:
+            hint = self._problems.meant(team.start, dict.fromkeys(team.members))
+            message = f"{team.start!r} is not one of the members"
+            self._problems.tell(root, message, (*path, "start"), hint=hint)
+        for index, member in enumerate(team.members):
+            if member not in known:
+                self._problems.unknown(
+                    root, "agent or team", member, known, (*path, "members", index)
+                )
+
+    def _nested_teams(self, root: ir.Workflow) -> None:
+        inner = {
+            name: [member for member in team.members if member in root.teams]
+            for name, team in root.teams.items()
+        }
+        for cycle in _cycles(inner):
+            path = ("teams", cycle[0])
+            chain = " → ".join([*cycle, cycle[0]])
+            self._problems.tell(root, f"a team is inside itself: {chain}", path, key=True)
+
+    def _schema(self, root: ir.Workflow, path: Place, schema: Any) -> bool:
+        if schema is None:
+            return True
+        try:
+            compile_schema(schema)
+        except SchemaError as error:
+            self._problems.tell(root, error.message, (*path, *error.path))
+            return False
+        return True
+
+    def _ids(
+        self, root: ir.Workflow, path: Place, names: Iterable[str], pattern: re.Pattern[str]
+    ) -> None:
+        for name in names:
+            if pattern.fullmatch(name) is None:
+                message = f"{shown(name)} is not an id: {_RULES[pattern]}"
+                self._problems.tell(root, message, (*path, name), key=True)
+
+    # A workflow and its tasks.
+
+    def workflow(self, plan: Plan) -> None:
+        """Check a workflow: its inputs, outputs and all tasks inside it."""
+        self._ids(plan.workflow, (*plan.path, "inputs"), plan.inputs, _ID)
+        for name, spec in plan.inputs.items():
+            if spec.schema is not None and not spec.required:
+                complaint = spec.schema.check(spec.default)
+                if complaint is not None:
+                    self._problems.tell(
+                        plan.workflow,
+                        f"the default does not fit: {complaint}",
+                        (*plan.path, "inputs", name, "default"),
+                    )
+        declared = {name: Declared(spec.declared) for name, spec in plan.inputs.items()}
+        names: Names = {"inputs": Object(declared), "run": RUN}
+        if plan.manager is not None and plan.manager not in plan.workflow.agents:
+            path = (*plan.path, "manager")
+            self._problems.unknown(plan.workflow, "agent", plan.manager, plan.workflow.agents, path)
+        self._tasks(plan, names)
+
+    def _tasks(self, plan: Plan, names: Names) -> None:
+        """Check the tasks of a workflow or block, in which these names apply."""
+        if plan.process is ir.Process.HIERARCHICAL and plan.manager is None:
+            self._problems.tell(
+                plan.workflow,
+                "process hierarchical needs a manager",
+                (*plan.path, "process"),
+                hint="write `manager: <agent>` beside it",
+            )
+        self._ids(plan.workflow, (*plan.path, "tasks"), plan.ids, _ID)
+        if plan.scope is not None:
+            self._redefined(plan, plan.scope)
+        for step in plan.steps:
+            self._step(plan, step, names)
+        self._paths.structure(plan, None, (*plan.path, "outputs"), plan.outputs, names)
+        graph = {step.id: [plan.steps[at].id for at in step.dependencies] for step in _left(plan)}
+        for cycle in _cycles(graph):
+            self._cycle(plan, cycle)
+
+    def _step(self, plan: Plan, step: Step, around: Names) -> None:
+        task = step.task
+        inside = around
+        if task.for_each is not None:
+            inside = {**inside, "item": self._paths.item(plan, step, around), "index": INTEGER}
+        mapped = inside
+        if isinstance(task, ir.RepeatableTask):
+            if task.loop is not None:
+                inside = {**inside, "loop": self._paths.loop(step)}
+                self._paths.expression(plan, step, ("loop", "until"), step.until, inside)
+                if task.loop.until is None and task.loop.exhausted is ir.Exhausted.FAIL:
+                    self._problems.tell(
+                        plan.workflow,
+                        "this loop can only fail: it has no `until`",
+                        place_of(plan, step, "loop"),
+                        key=True,
+                        hint="write `until`, or `exhausted: keep`",
+                    )
+            if step.fallback is not None:
+                caught = {**mapped, "error": CAUGHT}
+                self._paths.structure(
+                    plan, step, place_of(plan, step, "fallback"), step.fallback, caught
+                )
+                self._fallback(plan, step, task.fallback)
+        self._paths.expression(plan, step, ("when",), step.when, around)
+        self._paths.expression(plan, step, ("for_each",), step.for_each, around)
+        if task.max_parallel is not None and task.for_each is None:
+            self._problems.tell(
+                plan.workflow,
+                "`max_parallel` bounds the items of a `for_each`, and there is none",
+                place_of(plan, step, "max_parallel"),
+                key=True,
+                severity=Severity.WARNING,
+            )
+        self._order(plan, step)
+        self._kind(plan, step, inside)
+
+    def _kind(self, plan: Plan, step: Step, names: Names) -> None:
+        """Check what only some kinds of task have."""
+        root = plan.workflow
+        match step.task:
+            case ir.AgentTask() as task:
+                self._answered(plan, step, task, names)
+                self._who(plan, step, task)
+            case ir.TeamTask() as task:
+                self._answered(plan, step, task, names)
+                path = place_of(plan, step, "team")
+                if isinstance(task.team, ir.Team):
+                    self._team(root, task.team, path)
+                elif task.team not in root.teams:
+                    self._problems.unknown(root, "team", task.team, root.teams, path)
+            case ir.ToolTask() as task:
+                self._paths.structure(
+                    plan, step, place_of(plan, step, "with"), step.arguments, names
+                )
+                if task.tool not in root.tools:
+                    self._problems.unknown(
+                        root,
+                        "tool",
+                        task.tool,
+                        root.tools,
+                        place_of(plan, step, "tool"),
+                        hint="name it under `tools:`; `{}` is enough",
+                    )
+                else:
+                    self._tool_arguments(plan, step, task, root.tools[task.tool])
+            case ir.WorkflowTask() as task:
+                self._paths.structure(
+                    plan, step, place_of(plan, step, "with"), step.arguments, names
+                )
+                if step.plan is not None:
+                    self._workflow_arguments(plan, step, task, step.plan)
+            case ir.ValueTask():
+                self._paths.structure(plan, step, place_of(plan, step, "value"), step.value, names)
+            case ir.BlockTask():
+                if step.plan is not None:
+                    self._tasks(step.plan, names)
+            case ir.AskTask():
+                self._paths.text(plan, step, "ask", step.ask, names)
+
+    def _answered(
+        self, plan: Plan, step: Step, task: ir.AgentTask | ir.TeamTask, names: Names
+    ) -> None:
+        self._paths.text(plan, step, "prompt", step.prompt, names)
+        if task.expected_output is not None:
+            key = "expected_output"
+            self._paths.text(plan, step, key, step.expected_output, names)
+        for index, name in enumerate(task.context):
+            path = place_of(plan, step, "context", index)
+            if name == step.id:
+                self._paths.itself(plan, step, path)
+            else:
+                self._paths.task(plan, name, path, None)
+
+    def _who(self, plan: Plan, step: Step, task: ir.AgentTask) -> None:
+        root = plan.workflow
+        if task.agent is not None and task.agent not in root.agents:
+            path = place_of(plan, step, "agent")
+            self._problems.unknown(root, "agent", task.agent, root.agents, path)
+        elif task.pool is not None and task.pool not in root.pools:
+            self._problems.unknown(
+                root, "pool", task.pool, root.pools, place_of(plan, step, "pool")
+            )
+        elif task.capabilities is not None and not step.agents:
+            wanted = ", ".join(map(repr, task.capabilities))
+            known = dict.fromkeys(c for agent in root.agents.values() for c in agent.capabilities)
+            strange = [c for c in task.capabilities if c not in known]
+            self._problems.tell(
+                root,
+                f"no agent has the capabilities {wanted}" if wanted else "there are no agents",
+                place_of(plan, step, "capabilities"),
+                hint=self._problems.meant(strange[0], known) if strange else None,
+            )
+
+    # Order: what a task waits for.
+
+    def _order(self, plan: Plan, step: Step) -> None:
+        task = step.task
+        for index, name in enumerate(task.depends_on or ()):
+            if name in plan.ids and name != step.id:
+                continue
+            path = place_of(plan, step, "depends_on", index)
+            if name == step.id:
+                self._paths.itself(plan, step, path)
+                continue
+            hint = None
+            if visible(plan, name) is not None:
+                hint = "inside a block `depends_on` names the block's own tasks"
+            self._problems.unknown(plan.workflow, "task", name, plan.ids, path, hint=hint)
+        if plan.process is ir.Process.PARALLEL and step.dependencies:
+            first = plan.steps[step.dependencies[0]].id
+            self._problems.tell(
+                plan.workflow,
+                f"process is parallel, but {step.id!r} depends on {first!r}",
+                place_of(plan, step),
+                key=True,
+                hint="leave `process` out, and tasks wait only for what they depend on",
+            )
+        if not step.watched and task.trigger in (ir.Trigger.ONE_SUCCESS, ir.Trigger.ONE_FAILED):
+            self._problems.tell(
+                plan.workflow,
+                f"{task.trigger} can never be met: the task depends on nothing",
+                place_of(plan, step, "trigger"),
+                hint="name the tasks to look at in `depends_on`",
+            )
+
+    def _itself(
+        self, plan: Plan, step: Step, path: Place, start: int | None = None, end: int | None = None
+    ) -> None:
+        looped = isinstance(step.task, ir.RepeatableTask) and step.task.loop is not None
+        self._problems.tell(
+            plan.workflow,
+            f"task {step.id!r} depends on itself",
+            path,
+            start=start,
+            end=end,
+            hint="`loop.output` is what the last iteration gave" if looped else None,
+        )
+
+    def _cycle(self, plan: Plan, cycle: list[str]) -> None:
+        """Tell a cycle from its first task in the document on."""
+        steps = [plan.steps[plan.ids[name]] for name in cycle]
+        forced = [
+            f"{step.id!r} comes after {after.id!r} because process is sequential"
+            for step, after in zip(steps, [*steps[1:], steps[0]], strict=True)
+            if step.previous == after.index and after.index not in step.watched
+        ]
+        chain = " → ".join([*cycle, cycle[0]])
+        self._problems.tell(
+            plan.workflow,
+            f"tasks wait for each other: {chain}" + (f" ({'; '.join(forced)})" if forced else ""),
+            place_of(plan, steps[0]),
+            key=True,
+            hint="each one depends on the next; let one of them go without",
+        )
+
+    def _redefined(self, plan: Plan, outer: Plan) -> None:
+        for step in plan.steps:
+            if visible(outer, step.id) is not None:
+                self._problems.tell(
+                    plan.workflow,
+                    f"there is a task {step.id!r} around this block already",
+                    place_of(plan, step),
+                    key=True,
+                    hint="a block sees the names around it, so its own must differ",
+                )
+
+    # Arguments and fallbacks: constants are checked now.
+
+    def _fallback(self, plan: Plan, step: Step, value: Any) -> None:
+        if step.output is None or step.fallback is None or not step.fallback.constant:
+            return
+        complaint = step.output.check(value)
+        if complaint is not None:
+            self._problems.tell(
+                plan.workflow,
+                f"the fallback does not fit `output`: {complaint}",
+                place_of(plan, step, "fallback"),
+            )
+
+    def _tool_arguments(self, plan: Plan, step: Step, task: ir.ToolTask, tool: ir.Tool) -> None:
+        schema = tool.parameters
+        if schema is None or not _valid(schema):
+            return
+        path = place_of(plan, step, "with")
+        required = schema.get("required")
+        for name in required if isinstance(required, list) else ():
+            if isinstance(name, str) and name not in task.with_:
+                self._missing(plan, step, f"tool {task.tool!r} needs {name!r}", bool(task.with_))
+        properties = schema.get("properties")
+        for name in task.with_:
+            complaint = can_have(schema, (name,))
+            if complaint is not None:
+                known = properties if isinstance(properties, dict) else {}
+                self._problems.unknown(
+                    plan.workflow, "argument", name, known, (*path, name), key=True
+                )
+        # What is known now is checked without what is not: the rest comes when it runs.
+        checked = {key: value for key, value in schema.items() if key in _PER_PROPERTY}
+        for name, value in task.with_.items():
+            if not isinstance(properties, dict) or name not in properties or not _constant(value):
+                continue
+            complaint = compile_schema(checked).check({name: value})
+            if complaint is not None:
+                self._problems.tell(
+                    plan.workflow, f"{name!r} does not fit: {complaint}", (*path, name)
+                )
+
+    def _workflow_arguments(
+        self, plan: Plan, step: Step, task: ir.WorkflowTask, called: Plan
+    ) -> None:
+        path = place_of(plan, step, "with")
+        for name, spec in called.inputs.items():
+            if spec.required and name not in task.with_:
+                message = f"workflow {called.name!r} needs the input {name!r}"
+                self._missing(plan, step, message, bool(task.with_))
+        for name, value in task.with_.items():
+            spec = called.inputs.get(name)
+            if spec is None:
+                self._problems.unknown(
+                    plan.workflow, "input", name, called.inputs, (*path, name), key=True
+                )
+            elif spec.schema is not None and _constant(value):
+                complaint = spec.schema.check(value)
+                if complaint is not None:
+                    message = f"{name!r} does not fit: {complaint}"
+                    self._problems.tell(plan.workflow, message, (*path, name))
+
+    def _missing(self, plan: Plan, step: Step, message: str, some: bool) -> None:
+        path = place_of(plan, step, "with") if some else place_of(plan, step)
+        self._problems.tell(plan.workflow, message, path, key=True, hint="give it in `with`")
+
+
+def _constant(value: Any) -> bool:
+    """Say whether a structure has no holes."""
+    if isinstance(value, str):
+        return "{{" not in value
+    if isinstance(value, dict):
+        return all(map(_constant, value.values()))
+    if isinstance(value, list):
+        return all(map(_constant, value))
+    return True
+
+
+def _valid(schema: dict[str, Any]) -> bool:
+    try:
+        compile_schema(schema)
+    except SchemaError:
+        return False
+    return True
+
+
+def _left(plan: Plan) -> list[Step]:
+    """Give the steps that no order has a place for: those in a cycle, and those after one."""
+    if len(plan.order) == len(plan.steps):
+        return []
+    placed = set(plan.order)
+    return [step for step in plan.steps if step.index not in placed]
+
+
+def _cycles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
+    """Find cycles, at most one through each node, each from its first node on.
+
+    Every node is walked through once, along its first edge that stays in the graph.
+    """
+    order = {name: at for at, name in enumerate(graph)}
+    walked: dict[str, str] = {}
+    for begin in graph:
+        trail: list[str] = []
+        name: str | None = begin
+        while name is not None and name not in walked:
+            walked[name] = begin
+            trail.append(name)
+            name = next((other for other in graph[name] if other in graph), None)
+        if name is not None and walked[name] == begin and name in trail:
+            cycle = trail[trail.index(name) :]
+            first = min(range(len(cycle)), key=lambda at: order[cycle[at]])
+            yield cycle[first:] + cycle[:first]
