@@ -457,13 +457,12 @@ def _unknown_hint(name: str, ready: Sequence[str], infos: Mapping[str, Framework
     close = get_close_matches(name, list(infos), n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     absent = [f"talea-{other}" for other in KNOWN if other not in ready]
-    more = f"; more by `pip install {absent[0]}`" if absent else ""
-    more += f" or `{absent[1]}`" if len(absent) > 1 else ""
+    more = f"; more by pip install {_join(absent, 'or')}" if absent else ""
     return f"{guess}installed: {_join(ready) or 'none'}{more}"
 
 
-def _join(names: Sequence[str]) -> str:
-    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _join(names: Sequence[str], word: str = "and") -> str:
+    return f" {word} ".join([part for part in (", ".join(names[:-1]), *names[-1:]) if part])
 
 
 # Naming the plugin whose hook raised.
