@@ -335,7 +335,7 @@ def test_offline_echoes_the_prompt() -> None:
             },
             '{"level": "low"}',
         ),
-        ({"enum": ["low", "high"]}, "low"),
+        ({"enum": ["low", "high"]}, '"low"'),
         ({"type": "boolean"}, "false"),
     ],
 )

@@ -24,13 +24,9 @@ def _content(request: ChatRequest) -> str:
         return f"Offline answer to: {_last_prompt(request)}"
     if wanted.json_schema is None:
         return "{}"
-    from talea.schema import compile_schema, minimal_instance
+    from talea.schema import minimal_instance
 
-    schema = wanted.json_schema.schema_
-    instance = minimal_instance(schema)
-    if isinstance(instance, str) and compile_schema(schema).takes_raw_text:
-        return instance  # As the language reads such an answer: without quotes.
-    return json.dumps(instance, ensure_ascii=False)
+    return json.dumps(minimal_instance(wanted.json_schema.schema_), ensure_ascii=False)
 
 
 def _last_prompt(request: ChatRequest) -> str:
