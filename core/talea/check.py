@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from talea import ir
@@ -19,16 +19,9 @@ from talea.graph import Plan, Step
 from talea.paths import Names, Paths, place_of, visible
 from talea.problems import Place, Problems
 from talea.schema import SchemaError, can_have, compile_schema
-from talea.shape import CAUGHT, INTEGER, RUN, Declared, Object
-from talea.source import shown
+from talea.shape import CAUGHT, INTEGER, RUN, of_inputs
 
-_ID = re.compile(ir.ID_PATTERN)
-_TOOL_ID = re.compile(ir.TOOL_ID_PATTERN)
-_MODEL = re.compile(r"[^/\s]+/\S+")
-_RULES = {
-    _ID: "lower case letters, digits and _, a letter first, up to 64",
-    _TOOL_ID: "letters, digits, _ and -, up to 64",
-}
+_MODEL = re.compile(ir.MODEL_PATTERN)
 _PER_PROPERTY = frozenset({"$defs", "definitions", "properties"})
 """What of a tool's parameters speaks of one argument alone."""
 
@@ -45,7 +38,7 @@ def examine(workflow: ir.Workflow) -> tuple[Plan, list[Issue]]:
     examination = _Examination(problems)
     for plan in drafter.workflows:
         if plan.written is plan.workflow:
-            examination.document(plan.workflow)
+            examination.document(plan)
         examination.workflow(plan)
     return drafter.root, problems.in_order()
 
@@ -59,21 +52,13 @@ class _Examination:
 
     # What the root of a document names.
 
-    def document(self, root: ir.Workflow) -> None:
-        """Check agents, pools, teams, tools and models."""
+    def document(self, plan: Plan) -> None:
+        """Check the agents, pools, teams, tools and models of a plan's document."""
+        root = plan.workflow
         self._model(root, root.model, ("model",))
-        for kind, names, pattern in (
-            ("tools", root.tools, _TOOL_ID),
-            ("models", root.models, _ID),
-            ("agents", root.agents, _ID),
-            ("pools", root.pools, _ID),
-            ("teams", root.teams, _ID),
-            ("workflows", root.workflows, _ID),
-        ):
-            self._ids(root, (kind,), names, pattern)
         for name, tool in root.tools.items():
             self._schema(root, ("tools", name, "parameters"), tool.parameters)
-        names = {"inputs": Object({k: Declared(v) for k, v in root.inputs.items()})}
+        names = {"inputs": of_inputs(plan)}
         for name, agent in root.agents.items():
             self._model(root, agent.model, ("agents", name, "model"))
             for index, tool in enumerate(agent.tools):
@@ -119,7 +104,7 @@ class _Examination:
         self._paths.agent_text(root, path, template, names)
 
     def _team(self, root: ir.Workflow, team: ir.Team, path: Place) -> None:
-        known = ChainMap[str, object]({}, root.agents, root.teams)
+        known = ChainMap[str, Any]({}, root.agents, root.teams)
         if (team.manager is None) == (team.start is None):
             self._problems.tell(root, "a team has either a manager or a start", path)
         if team.manager is not None and team.manager not in root.agents:
@@ -154,19 +139,10 @@ class _Examination:
             return False
         return True
 
-    def _ids(
-        self, root: ir.Workflow, path: Place, names: Iterable[str], pattern: re.Pattern[str]
-    ) -> None:
-        for name in names:
-            if pattern.fullmatch(name) is None:
-                message = f"{shown(name)} is not an id: {_RULES[pattern]}"
-                self._problems.tell(root, message, (*path, name), key=True)
-
     # A workflow and its tasks.
 
     def workflow(self, plan: Plan) -> None:
         """Check a workflow: its inputs, outputs and all tasks inside it."""
-        self._ids(plan.workflow, (*plan.path, "inputs"), plan.inputs, _ID)
         for name, spec in plan.inputs.items():
             if spec.schema is not None and not spec.required:
                 complaint = spec.schema.check(spec.default)
@@ -176,8 +152,7 @@ class _Examination:
                         f"the default does not fit: {complaint}",
                         (*plan.path, "inputs", name, "default"),
                     )
-        declared = {name: Declared(spec.declared) for name, spec in plan.inputs.items()}
-        names: Names = {"inputs": Object(declared), "run": RUN}
+        names: Names = {"inputs": of_inputs(plan), "run": RUN}
         if plan.manager is not None and plan.manager not in plan.workflow.agents:
             path = (*plan.path, "manager")
             self._problems.unknown(plan.workflow, "agent", plan.manager, plan.workflow.agents, path)
@@ -192,7 +167,6 @@ class _Examination:
                 (*plan.path, "process"),
                 hint="write `manager: <agent>` beside it",
             )
-        self._ids(plan.workflow, (*plan.path, "tasks"), plan.ids, _ID)
         if plan.scope is not None:
             self._redefined(plan, plan.scope)
         for step in plan.steps:

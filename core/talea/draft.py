@@ -242,21 +242,22 @@ class Drafter:
     def _agents(self, plan: Plan, task: ir.AgentTask | ir.TeamTask) -> tuple[str, ...]:
         """Give every agent that may come to answer a task."""
         root = plan.workflow
+        by, names = "capabilities", ()
         if isinstance(task, ir.TeamTask):
             if isinstance(task.team, ir.Team):
                 return tuple(_members(root, task.team))
-            key = "team", (task.team,)
-        elif plan.process is ir.Process.HIERARCHICAL:
-            key = "capabilities", ()
-        elif task.agent is not None:
-            key = "agent", (task.agent,)
-        elif task.pool is not None:
-            key = "pool", (task.pool,)
-        else:
-            key = "capabilities", task.capabilities or ()
-        found = self._answering.get((id(root), *key))
+            by, names = "team", (task.team,)
+        elif plan.process is not ir.Process.HIERARCHICAL:
+            if task.agent is not None:
+                by, names = "agent", (task.agent,)
+            elif task.pool is not None:
+                by, names = "pool", (task.pool,)
+            else:
+                names = task.capabilities or ()
+        key = id(root), by, names
+        found = self._answering.get(key)
         if found is None:
-            found = self._answering[(id(root), *key)] = _chosen(root, *key)
+            found = self._answering[key] = _chosen(root, by, names)
         return found
 
     # What is compiled, and what is noted where that fails.

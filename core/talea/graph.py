@@ -189,7 +189,7 @@ def _plan_features(plan: Plan) -> Iterator[Feature]:
         yield _PROCESS[plan.process]
     if plan.on_failure is not (plan.scope.on_failure if plan.scope else ir.OnFailure.STOP):
         yield Feature.ON_FAILURE
-    if plan.limits is not None and plan.limits != ir.Limits():
+    if plan.limits is not None and plan.limits.model_dump(exclude_none=True):
         yield Feature.LIMITS
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from talea import ir
 from talea.expr import compile_template
-from talea.graph import Step
+from talea.graph import Plan, Step
 from talea.schema import can_have
 
 
@@ -158,6 +158,16 @@ def of_literal(value: Any) -> Shape:
             return UNKNOWN
 
 
+def of_inputs(plan: Plan) -> Object:
+    """Tell the shape of `inputs`; a schema that is itself invalid tells nothing."""
+    return Object(
+        {
+            name: UNKNOWN if spec.schema is None else Declared(spec.declared)
+            for name, spec in plan.inputs.items()
+        }
+    )
+
+
 class Shapes:
     """The shapes of tasks' outputs, each found once."""
 
@@ -176,7 +186,7 @@ class Shapes:
         """Tell what one item, one iteration of a task gives."""
         task = step.task
         if task.output is not None:
-            return Declared(task.output)
+            return Declared(task.output) if step.output is not None else UNKNOWN
         shape = self._made(step)
         if isinstance(task, ir.RepeatableTask) and task.has_fallback and step.fallback:
             return Either((shape, of_literal(task.fallback)))
