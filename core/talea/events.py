@@ -28,23 +28,29 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Usage:
-    """What model calls used. `cost` is in US dollars, and None as soon as one call's is unknown."""
+    """What model calls used; a failed call counts too. `cost` is in US dollars, and None as soon as
+    the cost of one call is unknown."""
 
     model_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
 
-    def add(self, other: Usage) -> None:
-        """Add another usage to this one, in place."""
-        if self.model_calls == 0:
-            self.cost = other.cost
-        elif other.model_calls:
-            known = self.cost is not None and other.cost is not None
-            self.cost = (self.cost or 0.0) + (other.cost or 0.0) if known else None
-        self.model_calls += other.model_calls
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
+    def begin_call(self) -> None:
+        """Count a model call; what it uses is not known yet."""
+        self.model_calls += 1
+
+    def end_call(self, used: Usage) -> None:
+        """Add what a call used."""
+        self.input_tokens += used.input_tokens
+        self.output_tokens += used.output_tokens
+        if used.cost is None:
+            self.cost = None
+            self._unpriced = True
+        elif not self._unpriced:
+            self.cost = (self.cost or 0.0) + used.cost
+
+    _unpriced: bool = field(default=False, repr=False, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Give the usage as the object of `--json`."""
@@ -156,6 +162,7 @@ class TaskWaiting:
 
     time: float
     address: str
+    started: float | None
 
 
 @dataclass(slots=True)

@@ -15,7 +15,6 @@ from talea.events import (
     RunStarted,
     Status,
     TaskEnded,
-    TaskStarted,
     TaskWaiting,
     Usage,
 )
@@ -115,7 +114,6 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
     """
     result = Result("", "", "", Status.PENDING, None, None, {name: TaskResult() for name in tasks})
     found = result.tasks
-    begun: dict[str, float] = {}
     for event in events:
         if isinstance(event, TaskEnded):
             address = plain_address(event.address)
@@ -126,9 +124,7 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
         elif isinstance(event, TaskWaiting):
             address = plain_address(event.address)
             task = found.setdefault(address, TaskResult())
-            task.status, task.started = Status.WAITING, begun.get(event.address)
-        elif isinstance(event, TaskStarted):
-            begun[event.address] = event.time
+            task.status, task.started = Status.WAITING, event.started
         elif isinstance(event, RunStarted):
             result.run, result.workflow, result.framework = (
                 event.run, event.workflow, event.framework,

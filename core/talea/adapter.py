@@ -1,0 +1,272 @@
+"""The contract between the core and a framework's plugin. Read this file to write one.
+
+A plugin turns a plan into its framework's own objects (`compile`), drives a run through them
+(`execute`), and lets one agent answer (`answer`). What a task *means* is not its business: a node's
+body is one call, `await run.task(i)`, which comes back to the plugin for the agent alone.
+
+    plan ── compile ──▶ native object ── execute(compiled, run) ──▶ run.task(i) for every task
+                                                                      │ agent tasks
+                                                                      ▼
+                                                                 answer(call)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from talea import ir
+from talea.events import Usage
+from talea.plan import Feature, Plan
+from talea.schema import Schema
+
+API_VERSION = 1
+"""The version of this contract. A plugin that names another one is refused, not guessed at."""
+
+Compiled = TypeVar("Compiled")
+Options = Mapping[str, str]
+"""What the caller gives with `--option KEY=VALUE`; an adapter refuses a key it does not know."""
+
+
+class Level(StrEnum):
+    """How far a framework supports a feature."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    NOT_YET = "not_yet"
+    NEVER = "never"
+
+
+@dataclass(slots=True, frozen=True)
+class Support:
+    """How far a framework supports a feature, and why: what carries it, or what stands against it."""
+
+    level: Level
+    reason: str
+
+    @property
+    def runs(self) -> bool:
+        """Say whether a workflow that needs the feature can run."""
+        return self.level in (Level.NATIVE, Level.EMULATED)
+
+
+@dataclass(slots=True, frozen=True)
+class Endpoint:
+    """Where one agent's model is asked.
+
+    `key` gives the secret when it is called, and is never stored. `parameters` go to the provider
+    as they are (temperature, max_tokens, …).
+    """
+
+    provider: str
+    model: str
+    base_url: str | None
+    key: Callable[[], str | None] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class AgentTool(Protocol):
+    """A tool as an agent gets it: bound, checked, counted, and with its failures told as text."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON Schema of the arguments, an object."""
+
+    async def call(self, arguments: Mapping[str, Any] | str) -> str:
+        """Call the tool and give its answer as text for the model.
+
+        Text arguments are parsed as JSON first. Bad arguments and whatever the tool raises come
+        back as text. Raises `TaskError` where the attempt must end instead: no turns are left to
+        read the answer.
+        """
+        ...
+
+
+class AgentCall(Protocol):
+    """One attempt of one agent at one task: all that an adapter needs to have it answered."""
+
+    address: str
+    """The task's full address, such as `notes[0]` or `polish#1/brief`."""
+    attempt: int
+    """From 1."""
+    name: str
+    """The agent's id."""
+    agent: ir.Agent
+    """The agent with its texts rendered."""
+    prompt: str
+    context: Sequence[tuple[str, str]]
+    """Outputs of earlier tasks as (task id, text), to be given in the framework's own way."""
+    expected_output: str | None
+    tools: Sequence[AgentTool]
+    schema: Schema | None
+    """What the output must fit; None where the raw text is the output."""
+    max_turns: int
+    endpoint: Endpoint
+    deadline: float | None
+    """On the event loop's clock; the kernel cancels the call by then."""
+    idempotency_key: str
+    feedback: str | None
+    """Why the last output was refused; to be said as a user message in the same conversation."""
+    conversation: Any
+    """What `AgentAnswer.conversation` was when the output was refused; None for a fresh one."""
+    session: Any
+    """What the adapter's `session` gave for this run."""
+    streams: bool
+    """Whether somebody listens to pieces of text, so that streaming is worth its cost."""
+
+    def begin_turn(self) -> None:
+        """Announce a model call. Raises `TaskError` where it must not be made: a limit, a turn too
+        many."""
+        ...
+
+    def end_turn(self, usage: Usage | None) -> None:
+        """Report what the model call used, as the framework tells it; None if it does not."""
+        ...
+
+    def stream_text(self, text: str) -> None:
+        """Pass a piece of the answer on to whoever listens."""
+        ...
+
+    def unknown_tool(self, name: str) -> str:
+        """Give the text that tells the model that it called a tool it does not have."""
+        ...
+
+
+@dataclass(slots=True)
+class AgentAnswer:
+    """What an agent came to.
+
+    `output` is the raw text; the kernel parses and checks it. `refusal` is the model's own word
+    that it will not answer. `conversation` is handed back with `feedback` if the output is refused.
+    """
+
+    output: str | None
+    refusal: str | None = None
+    conversation: Any = None
+
+
+Asker = Callable[["AskCall"], Awaitable[Any]]
+"""Answers a question, or raises `Unanswered`."""
+
+
+@dataclass(slots=True, frozen=True)
+class AskCall:
+    """A question to a person."""
+
+    address: str
+    text: str
+    schema: Schema | None
+    """What the answer must fit; None for text."""
+    asker: Asker
+    """How the run itself would have the question answered."""
+
+
+class Unanswered(Exception):  # noqa: N818 - nothing went wrong: the task waits
+    """Nobody is there to answer. The task waits, and the run goes on with what it can."""
+
+
+class Via(Protocol):
+    """What does a task's outward work: the adapter, or a stand-in for it for one task."""
+
+    async def answer(self, call: AgentCall) -> AgentAnswer: ...
+    async def ask(self, call: AskCall) -> Any: ...
+    async def nested(self, child: Run) -> None: ...
+
+
+class Record(Protocol):
+    """How one task of a run stands."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended; one that waits for a person has not."""
+        ...
+
+
+class Run(Protocol):
+    """One execution of a plan, as an adapter drives it.
+
+    Every method may be called again for a task that has begun or ended: frameworks re-run nodes.
+    All calls are made on the run's event loop.
+    """
+
+    plan: Plan
+    session: Any
+    """What the adapter's `session` gave for this run."""
+
+    async def task(self, i: int, via: Via | None = None) -> Record:
+        """Do the whole of task `i`, whose dependencies have ended. A failed task does not raise."""
+        ...
+
+    def open(self, i: int) -> Sequence[Any] | None:
+        """Begin task `i`: its trigger, condition and list. Gives the items (`[None]` where it has
+        no `for_each`); None if it has ended with this."""
+        ...
+
+    async def item(self, i: int, k: int, via: Via | None = None) -> None:
+        """Do one item of an opened task. A failure is stored, not raised."""
+        ...
+
+    def close(self, i: int) -> Record:
+        """End an opened task whose items are all done, or leave it waiting for a person."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Cancel all that has not ended; `execute` then comes to its end by itself."""
+        ...
+
+
+class Adapter(ABC, Generic[Compiled]):
+    """One framework. `compile` is pure, and holds no state of a run: two may use it at once."""
+
+    name: ClassVar[str]
+    features: ClassVar[Mapping[Feature, Support]]
+    options: ClassVar[Mapping[str, str]] = {}
+    """The options it knows, each with a line of help."""
+    passes: ClassVar[tuple[type[BaseException], ...]] = ()
+    """The framework's own control flow, which the kernel lets through."""
+
+    @abstractmethod
+    def compile(self, plan: Plan, options: Options) -> Compiled:
+        """Build the framework's own object for a plan."""
+
+    @abstractmethod
+    async def execute(self, compiled: Compiled, run: Run) -> None:
+        """Drive every task of the run to its end: each once its dependencies have ended."""
+
+    @abstractmethod
+    async def answer(self, call: AgentCall) -> AgentAnswer:
+        """Let one agent answer. It may be cancelled; what would outlive it is stopped here.
+
+        Raises `TaskError`, or the model client's own error, which the kernel maps.
+        """
+
+    async def ask(self, call: AskCall) -> Any:
+        """Put a question to a person the framework's own way; the default leaves it to the run.
+
+        Raises `Unanswered` where nobody is there.
+        """
+        return await call.asker(call)
+
+    async def nested(self, child: Run) -> None:
+        """Run a block or sub-workflow; by default in its own compiled form."""
+        await self.execute(self.compile(child.plan, {}), child)
+
+    def describe(self, plan: Plan, options: Options) -> Mapping[str, str]:
+        """Say what each task becomes, by id, and under `""` what the whole does and costs."""
+        return {}
+
+    def session(self, run: Run) -> AbstractAsyncContextManager[Any]:
+        """Open what all agents of a run share (an HTTP pool, one TLS context)."""
+        return _no_session()
+
+
+@asynccontextmanager
+async def _no_session() -> AsyncIterator[None]:
+    yield None
+

@@ -1,0 +1,243 @@
+"""Calls that leave the kernel: of a tool's code, and of an agent with the tools it is handed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from talea import ir
+from talea.adapter import Endpoint
+from talea.errors import ErrorType, TaskError
+from talea.events import Failure, ModelCalled, ToolCalled, Usage
+from talea.expr import compile_template, parse_json, to_text
+from talea.failures import scrub
+from talea.kernel.threads import in_own_context
+from talea.schema import Schema
+from talea.tools import BoundTool, ToolContext, read_result
+
+if TYPE_CHECKING:
+    from talea.kernel.run import Run
+    from talea.kernel.work import Cell
+
+_SMALL = (type(None), bool, int)
+_AGENT_TEXTS = ("role", "goal", "backstory", "instructions")
+
+
+async def call_tool(
+    cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None = None
+) -> Any:
+    """Call a tool's code and give its result as JSON data. Raises `TaskError`.
+
+    A blocking function runs on a thread; one that is given up is left to come back by itself.
+    """
+    execution = cell.run.execution
+    began = execution.clock.time()
+    cell.calls += 1
+    failure: TaskError | None = None
+    try:
+        return await _run_tool(cell, tool, arguments, agent)
+    except TaskError as error:
+        failure = error
+        raise
+    except asyncio.CancelledError:
+        failure = TaskError(ErrorType.INTERRUPTED, "the call was cancelled")
+        raise
+    finally:
+        if execution.sinks:
+            told = failure and Failure(failure.type.value, failure.message, cell.address)
+            duration = execution.clock.time() - began
+            execution.tell(ToolCalled(execution.now, cell.address, tool.name, duration, told))
+
+
+async def _run_tool(
+    cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None
+) -> Any:
+    keywords = tool.prepare(copy_json(arguments), _context(cell, tool, agent))
+    try:
+        if tool.is_async:
+            value = await in_own_context(tool.function(**keywords))
+        else:
+            running = cell.run.execution.threads.submit(lambda: tool.function(**keywords))
+            try:
+                value = await asyncio.shield(running)
+            except asyncio.CancelledError:
+                if not running.done():
+                    cell.abandoned = [*(cell.abandoned or ()), running]
+                raise
+    except TaskError as error:
+        # A tool may choose the type, but not claim to be somebody else's failure.
+        raise TaskError(error.type, error.message, retry_after=error.retry_after) from error
+    except Exception as error:
+        message = f"tool {tool.name!r} raised {type(error).__name__}: {scrub(str(error))}"
+        raise TaskError(ErrorType.TOOL_ERROR, message.rstrip(": ")) from error
+    if isinstance(value, _SMALL) or (type(value) is str and len(value) < 100_000):
+        return value
+    return read_result(tool.name, value)
+
+
+def _context(cell: Cell, tool: BoundTool, agent: str | None) -> ToolContext | None:
+    if not (tool.signature.context or tool.signature.wants_key):
+        return None
+    run_id = cell.run.execution.run_id
+    key = f"{run_id}/{cell.address}/{cell.calls}"
+    return ToolContext(run_id, cell.address, agent, key)
+
+
+def copy_json(value: Any) -> Any:
+    """Copy JSON data, so that code that changes what it is given changes nothing else."""
+    if isinstance(value, Mapping):
+        return {key: copy_json(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [copy_json(part) for part in value]
+    return value
+
+
+class Tool:
+    """A tool in an agent's hands: whatever goes wrong with it is told to the model as text."""
+
+    def __init__(self, call: Call, tool: BoundTool) -> None:
+        self.name = tool.name
+        self.description = tool.description
+        self.parameters = tool.parameters
+        self._call = call
+        self._tool = tool
+
+    async def call(self, arguments: Mapping[str, Any] | str) -> str:
+        """Call the tool and give its answer as text for the model."""
+        call = self._call
+        call.check_tool_turn()
+        try:
+            read = _read_arguments(arguments)
+            return to_text(await call_tool(call.cell, self._tool, read, call.name))
+        except TaskError as error:
+            return f"Error: {error.message}"
+
+
+def _read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        read = parse_json(arguments) if arguments.strip() else {}
+    except ValueError as error:
+        message = f"the arguments are no JSON: {error}"
+        raise TaskError(ErrorType.INVALID_ARGUMENTS, message) from error
+    if not isinstance(read, dict):
+        raise TaskError(ErrorType.INVALID_ARGUMENTS, "the arguments must be a JSON object")
+    return read
+
+
+class Call:
+    """One attempt of an agent at a task: `adapter.AgentCall`, as the kernel keeps it."""
+
+    def __init__(self, run: Run, cell: Cell, attempt: int) -> None:
+        step = cell.step
+        task = step.task
+        execution = run.execution
+        assert isinstance(task, ir.AgentTask)
+        assert task.agent is not None and step.prompt is not None
+        names = cell.scope()
+        workflow = run.plan.workflow
+        record = run.records[step.index]
+        assert record is not None
+        record.agent = task.agent
+        self.run = run
+        self.cell = cell
+        self.address = cell.address
+        self.attempt = attempt
+        self.name = task.agent
+        self.agent: ir.Agent = _rendered(workflow.agents[task.agent], run.document_inputs)
+        self.prompt = step.prompt.render(names)
+        self.context: Sequence[tuple[str, str]] = _context_of(step.context, names)
+        self.expected_output = (
+            step.expected_output.render(names) if step.expected_output is not None else None
+        )
+        bound = execution.tools.get(id(workflow), {})
+        self.tools = tuple(Tool(self, bound[name]) for name in self.agent.tools)
+        # Where the raw text is the output, the model is not asked for JSON: it would quote it.
+        raw = step.output is None or step.output.takes_raw_text
+        self.schema: Schema | None = None if raw else step.output
+        self.max_turns = self.agent.max_turns
+        assert execution.endpoint is not None
+        self.endpoint: Endpoint = execution.endpoint(workflow, task.agent, self.address)
+        self.deadline = cell.deadline
+        self.idempotency_key = f"{execution.run_id}/{self.address}"
+        self.feedback = cell.feedback
+        self.conversation = cell.conversation
+        self.session = execution.session
+        self.streams = bool(execution.sinks)
+        self.failure: TaskError | None = None
+        """What ends the attempt, kept in case the framework swallows it."""
+        self._turns = 0
+        self._turn_began: float | None = None
+
+    def begin_turn(self) -> None:
+        """Announce a model call. Raises `TaskError` where it must not be made."""
+        execution = self.run.execution
+        if self.failure is not None:
+            raise self.failure
+        if self.cell.cause is not None:
+            raise self._fail(ErrorType.INTERRUPTED, "the attempt is over")
+        if self._turns >= self.max_turns:
+            raise self._fail(ErrorType.TURNS_EXHAUSTED, f"max_turns is {self.max_turns}")
+        refusal = execution.refuses_model_call()
+        if refusal is not None:
+            execution.cross(self.cell, refusal)
+            raise self._fail(ErrorType.LIMIT_EXCEEDED, refusal)
+        self._turns += 1
+        self._turn_began = time.monotonic()
+        for total in self.run.usages(self.cell.step.index):
+            total.begin_call()
+
+    def end_turn(self, usage: Usage | None) -> None:
+        """Report what the model call used; None if the framework does not tell."""
+        execution = self.run.execution
+        used = usage or Usage()
+        for total in self.run.usages(self.cell.step.index):
+            total.end_call(used)
+        if execution.sinks:
+            duration = time.monotonic() - (self._turn_began or time.monotonic())
+            told = Usage(1, used.input_tokens, used.output_tokens, used.cost)
+            execution.tell(ModelCalled(execution.now, self.address, self.name, told, duration))
+
+    def stream_text(self, text: str) -> None:
+        """Pass a piece of the answer on to whoever listens."""
+        if text and self.cell.cause is None:
+            self.run.execution.stream_text(self.address, self.name, text)
+
+    def unknown_tool(self, name: str) -> str:
+        """Give the text that tells the model that it called a tool it does not have."""
+        execution = self.run.execution
+        known = ", ".join(tool.name for tool in self.tools) or "none"
+        message = f"there is no tool {name!r}; the tools are: {known}"
+        if execution.sinks:
+            failure = Failure(ErrorType.UNKNOWN_TOOL.value, message, self.address)
+            execution.tell(ToolCalled(execution.now, self.address, name, 0.0, failure))
+        return f"Error: {message}"
+
+    def check_tool_turn(self) -> None:
+        """Refuse a tool call after the last allowed model call: nobody could read its answer."""
+        if self._turns >= self.max_turns:
+            raise self._fail(
+                ErrorType.TURNS_EXHAUSTED,
+                f"max_turns is {self.max_turns}, and the last answer calls tools",
+            )
+
+    def _fail(self, type: ErrorType, message: str) -> TaskError:
+        self.failure = TaskError(type, message, self.address)
+        return self.failure
+
+
+def _context_of(ids: Sequence[str], names: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Give the outputs of earlier tasks as text; those that have none are left out."""
+    views = [(name, names["tasks"][name]) for name in ids]
+    return [(name, to_text(view["output"])) for name, view in views if view["output"] is not None]
+
+
+def _rendered(agent: ir.Agent, inputs: Mapping[str, Any]) -> ir.Agent:
+    texts = {key: text for key in _AGENT_TEXTS if (text := getattr(agent, key)) and "{{" in text}
+    if not texts:
+        return agent
+    rendered = {key: compile_template(text).render({"inputs": inputs}) for key, text in texts.items()}
+    return agent.model_copy(update=rendered)

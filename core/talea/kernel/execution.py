@@ -1,0 +1,210 @@
+"""What all runs of one execution share: its sinks, clock, places, limits, tools and people."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from talea import ir
+from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
+from talea.events import Event, Failure, Sink, TextStreamed, Usage
+from talea.kernel.clock import Clock
+from talea.kernel.places import Places
+from talea.kernel.threads import Threads
+from talea.result import plain_address
+
+if TYPE_CHECKING:
+    from talea.kernel.run import Cell, Run
+    from talea.tools import BoundTool
+
+class _Both:
+    """One adapter's schedule with another one's agents."""
+
+    def __init__(self, adapter: Adapter[Any], agents: Adapter[Any]) -> None:
+        self.answer = agents.answer
+        self.ask = adapter.ask
+        self.nested = adapter.nested
+
+
+EndpointFor = Callable[[ir.Workflow, str, str], Endpoint]
+"""(document, agent, task address) → where this agent's model is asked for this task."""
+Answers = Mapping[str, Sequence[Any]]
+"""Prepared answers by address; each is used up in turn."""
+
+
+class Totals:
+    """What a task inside others came to over all its executions at one address without `#n`."""
+
+    __slots__ = ("attempts", "usage")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.usage: Usage | None = None
+
+
+class Execution:
+    """The part of a run that nested runs share. All of it lives on one event loop.
+
+    Create it inside that loop. `tools` and `endpoint` are bound by the caller of the run, and
+    `agents` is the adapter whose agents answer, where it is not the one that schedules.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter[Any],
+        *,
+        run_id: str,
+        limits: ir.Limits | None = None,
+        agent_bounds: Mapping[str, int] | None = None,
+        agents: Adapter[Any] | None = None,
+        tools: Mapping[int, Mapping[str, BoundTool]] | None = None,
+        endpoint: EndpointFor | None = None,
+        answers: Answers | None = None,
+        asker: Callable[[AskCall], Any] | None = None,
+        sinks: Sequence[Sink] = (),
+        counts_people: bool = False,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.adapter = adapter
+        self.via: Via = _Both(adapter, agents) if agents else adapter
+        self.run_id = run_id
+        self.limits = limits or ir.Limits()
+        self.tools = tools or {}
+        self.endpoint = endpoint
+        self.clock = Clock(loop)
+        self.began = self.clock.time()
+        self.usage = Usage()
+        self.ledger: list[Event] = []
+        self.totals: dict[str, Totals] = {}
+        self.crossed: Failure | None = None
+        self.root: Run | None = None
+        self.deadline: float | None = None
+        self.left: float | None = None
+        self.busy = 0
+        self.asking = 0
+        self.session: Any = None
+        self.counts_people = counts_people
+        self.random = random.Random()
+        self.sinks: list[Sink] = list(sinks)
+        self.broken_sinks: list[tuple[Sink, Exception]] = []
+        bounds = self._bounds = agent_bounds or {}
+        total = self.limits.max_parallel
+        self.places = Places(total, bounds) if total is not None or bounds else None
+        self._threads: Threads | None = None
+        self._loop = loop
+        self._answers = answers or {}
+        self._used_answers: Counter[str] = Counter()
+        self._asker = asker
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return self.clock.time() - self.began
+
+    @property
+    def threads(self) -> Threads:
+        """The threads for blocking functions, made when the first one is called."""
+        if self._threads is None:
+            self._threads = Threads(self._loop)
+        return self._threads
+
+    def tell(self, event: Event) -> None:
+        """Pass an event to the sinks. One that raises hears no more, and stops nothing."""
+        for sink in tuple(self.sinks):
+            try:
+                sink(event)
+            except Exception as error:
+                self.sinks.remove(sink)
+                self.broken_sinks.append((sink, error))
+
+    def record(self, event: Event) -> None:
+        """Keep an event for the result, and pass it to the sinks."""
+        self.ledger.append(event)
+        if self.sinks:
+            self.tell(event)
+
+    def stream_text(self, address: str, agent: str, text: str) -> None:
+        """Tell of a piece of an agent's answer."""
+        if self.sinks:
+            self.tell(TextStreamed(self.now, address, agent, text))
+
+    def refuses_model_call(self) -> str | None:
+        """Say why no further model call may be made; None if it may."""
+        limits, used = self.limits, self.usage
+        if limits.max_model_calls is not None and used.model_calls >= limits.max_model_calls:
+            return f"max_model_calls is {limits.max_model_calls}"
+        tokens = used.input_tokens + used.output_tokens
+        if limits.max_tokens is not None and tokens > limits.max_tokens:
+            return f"max_tokens is {limits.max_tokens}, and {tokens} are used"
+        if limits.max_cost is not None and (used.cost or 0.0) > limits.max_cost:
+            return f"max_cost is {limits.max_cost:g}, and {used.cost:g} is used"
+        return None
+
+    def start(self, root: Run) -> None:
+        """Begin the run's own time limit."""
+        self.root = root
+        if self.limits.timeout is not None:
+            self.clock.set(self, self.limits.timeout)
+
+    def expire(self) -> None:
+        """End the run, whose time is over."""
+        assert self.limits.timeout is not None
+        self.cross(None, f"the run took longer than {ir.format_duration(self.limits.timeout)}")
+
+    def cross(self, cell: Cell | None, message: str) -> None:
+        """Cross a limit at a cell: it and the tasks around it go on to fail, all else ends."""
+        if self.crossed is not None or self.root is None:
+            return
+        self.crossed = Failure("limit_exceeded", message, cell.address if cell else None)
+        spared: dict[int, Cell] = {}
+        while cell is not None:
+            spared[id(cell.run)] = cell
+            cell = cell.run.around
+        self.root.halt("limit", spared)
+
+    def place_key(self, workflow: ir.Workflow, agent: str | None) -> str:
+        """Name an agent of a document in `agent_bounds`; "" where none is bounded."""
+        return place_key(workflow, agent) if self._bounds and agent else ""
+
+    def prepared_answer(self, address: str) -> tuple[bool, Any]:
+        """Give (True, answer) if one is prepared for a question and not used up yet."""
+        if not self._answers:
+            return False, None
+        plain = plain_address(address)
+        keys = (address, plain, strip_items(plain))
+        for key in keys:
+            # The counter is the place's own: without `[i]` each item uses the same answers anew.
+            place = f"{key}@{address if key == address else plain}"
+            listed = self._answers.get(key)
+            if listed is not None and self._used_answers[place] < len(listed):
+                self._used_answers[place] += 1
+                return True, listed[self._used_answers[place] - 1]
+        return False, None
+
+    async def ask_person(self, call: AskCall) -> Any:
+        """Have a person answer. Raises `Unanswered` where there is none."""
+        if self._asker is None:
+            raise Unanswered
+        answer = self._asker(call)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    def close(self) -> None:
+        """Let go of timers and idle threads."""
+        self.clock.close()
+        if self._threads is not None:
+            self._threads.close()
+
+
+def place_key(workflow: ir.Workflow, agent: str) -> str:
+    """Name an agent of one document among those of several."""
+    return f"{id(workflow)}/{agent}"
+
+
+def strip_items(address: str) -> str:
+    """Leave every `[i]` out of an address."""
+    while (start := address.find("[")) >= 0:
+        address = address[:start] + address[address.index("]", start) + 1 :]
+    return address

@@ -1,0 +1,813 @@
+"""What one task means: its trigger, condition, items, attempts, output and end.
+
+This is the single place for it. Whoever drives a run calls `Run.task` once a task's dependencies
+have ended: from a scheduler, a graph's node, a flow's method; in any order that the plan allows, on
+as many tasks at once as it likes, and again for a task that it has called before.
+
+The modifiers nest as the language says, one function each: `open` (trigger, when, for_each), then
+per item `_recovered` (fallback), `_looped`, `_retried`, `_attempt` (place, timeout, the work
+itself), and `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from talea import ir
+from talea.adapter import AskCall, Unanswered, Via
+from talea.errors import (
+    NEVER_RECOVERED,
+    NEVER_RETRIED,
+    RETRIED_BY_DEFAULT,
+    ErrorType,
+    ExpressionError,
+    InputError,
+    TaskError,
+)
+from talea.events import (
+    Answered,
+    Asked,
+    AttemptFailed,
+    Failure,
+    Status,
+    TaskEnded,
+    TaskStarted,
+    TaskWaiting,
+    Usage,
+)
+from talea.expr import type_name
+from talea.failures import to_task_error
+from talea.kernel.calls import Call, call_tool
+from talea.kernel.execution import Execution, Totals
+from talea.kernel.failure_rules import can_be_handled, is_handled, unmet
+from talea.kernel.outputs import fit, fit_text, read_answer
+from talea.kernel.work import Cell, Halt, Progress, Record, Waits, count_busy
+from talea.plan import Plan, Step, check_inputs
+from talea.result import plain_address
+
+_PLACED = frozenset({"agent", "tool", "team"})
+_INSIDE = frozenset({"tasks", "workflow"})
+_FAIRNESS = 64
+"""Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
+_REFUSALS = 100
+"""Unfit answers after which a question counts as one that nobody answers."""
+_EVERYWHERE = frozenset({"limit", "interrupted"})
+_STARTED_TOO_EARLY = "{task!r} was started before its dependency {dependency!r} had ended"
+
+
+class Run:
+    """One execution of a plan. A block, a sub-workflow and each iteration has a run of its own.
+
+    `around` is the cell that it runs inside of, None for the root. `prefix` stands before its
+    tasks' ids in addresses. `scope` is the run whose tasks a block sees besides its own.
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        plan: Plan,
+        inputs: dict[str, Any],
+        *,
+        around: Cell | None = None,
+        scope: Run | None = None,
+    ) -> None:
+        self.execution = execution
+        self.plan = plan
+        self.inputs = inputs
+        self.around = around
+        self.scope = scope
+        self.records: list[Record | None] = [None] * len(plan.steps)
+        self.prefix = f"{around.address}/" if around else ""
+        self.names: dict[str, Any] = {
+            "inputs": inputs,
+            "tasks": _Views(self),
+            "run": {"id": execution.run_id},
+        }
+        if scope is not None and around is not None:
+            outer = around.scope()
+            self.names.update({k: outer[k] for k in ("item", "index", "loop") if k in outer})
+        self.document_inputs: dict[str, Any] = inputs
+        if around is not None and plan.workflow is around.run.plan.workflow:
+            self.document_inputs = around.run.document_inputs
+        self.halted: str | None = None
+        self.stopped = False
+        self._steps = plan.steps
+        self._clean = True
+        self._failed: list[int] = []
+        self._passes = execution.adapter.passes
+        self._stops = plan.on_failure is ir.OnFailure.STOP
+
+    @property
+    def session(self) -> Any:
+        """What the adapter's `session` gave for this run."""
+        return self.execution.session
+
+    # A task, whole ----------------------------------------------------------------------------
+
+    async def task(self, i: int, via: Via | None = None) -> Record:
+        """Do the whole of a task; a failed one is a record like any other.
+
+        Raises RuntimeError if its dependencies have not ended and nothing waits for a person.
+        """
+        record = self.records[i]
+        if record is not None:
+            if record.ended:
+                return record
+            if record.driven:
+                return await self._share(record)
+        if self.open(i) is None:
+            return self.records[i] or Record()
+        record = self.records[i]
+        assert record is not None
+        record.driven = True
+        try:
+            cells = record.cells
+            if len(cells) == 1:
+                await self._item(record, cells[0], via)
+            elif cells:
+                await self._all_items(record, cells, via)
+        finally:
+            record.driven = False
+            if record.others and not record.ended:
+                _release(record)
+        return self.close(i)
+
+    async def _share(self, record: Record) -> Record:
+        """Wait for the one who carries the task out already."""
+        ended = asyncio.get_running_loop().create_future()
+        if record.others is None:
+            record.others = []
+        record.others.append(ended)
+        await ended
+        return record
+
+    async def _all_items(self, record: Record, cells: Sequence[Cell], via: Via | None) -> None:
+        """Do all items, at most `max_parallel` of them at once, begun in their order."""
+        step = cells[0].step
+        waiting = iter(cells)
+
+        async def work() -> None:
+            for cell in waiting:
+                await self._item(record, cell, via)
+
+        width = min(step.task.max_parallel or len(cells), len(cells))
+        workers = [asyncio.create_task(work()) for _ in range(width)]
+        try:
+            await asyncio.gather(*workers)
+        except BaseException:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            raise
+
+    # Opening ----------------------------------------------------------------------------------
+
+    def open(self, i: int) -> Sequence[Any] | None:
+        """Begin a task: its trigger, its condition, its list. None if it has ended, or cannot begin
+        because something before it waits for a person."""
+        record = self.records[i]
+        if record is not None:
+            return None if record.ended else record.items
+        step = self._steps[i]
+        records = self.records
+        for d in step.dependencies:
+            before = records[d]
+            if before is None or not before.ended:
+                return self._refuse_opening(step, d)
+        record = records[i] = Record()
+        if self.halted is not None:
+            self._end(i, record, Status.CANCELLED, self.halted)
+            return None
+        if not self._clean or step.trigger is ir.Trigger.ONE_FAILED:
+            found = unmet(step, records)
+            if found is not None:
+                self._end(i, record, found[0], self._steps[found[1]].id)
+                return None
+        if step.when is None and step.for_each is None:
+            record.cells = (Cell(self, step, None, None),)
+        elif not self._decide(i, record, step):
+            return None
+        execution = self.execution
+        record.started = execution.now
+        if execution.sinks:
+            execution.tell(TaskStarted(record.started, self.prefix + step.id))
+        return record.items
+
+    def _refuse_opening(self, step: Step, dependency: int) -> None:
+        at = [record for record in self.records if record is not None]
+        if not any(record.status is Status.WAITING for record in at):
+            name = self._steps[dependency].id
+            raise RuntimeError(_STARTED_TOO_EARLY.format(task=step.id, dependency=name))
+
+    def _decide(self, i: int, record: Record, step: Step) -> bool:
+        """Evaluate `when` and `for_each`; say whether the task goes on."""
+        try:
+            when = step.when
+            if when is not None and not (
+                when if isinstance(when, bool) else when.decide(self.names)
+            ):
+                self._end(i, record, Status.SKIPPED, "when")
+                return False
+            items = step.for_each
+            if items is None:
+                record.cells = (Cell(self, step, None, None),)
+                return True
+            if not isinstance(items, list):
+                items = items.evaluate(self.names)
+            if not isinstance(items, list):
+                raise ExpressionError(f"for_each needs a list, and this is {type_name(items)}")
+        except ExpressionError as error:
+            record.error = self._failure(TaskError(ErrorType.EXPRESSION, str(error)), step)
+            self._end(i, record, Status.FAILED)
+            return False
+        record.items = items
+        record.cells = [Cell(self, step, k, item) for k, item in enumerate(items)]
+        return True
+
+    # One item, layer by layer -----------------------------------------------------------------
+
+    async def item(self, i: int, k: int, via: Via | None = None) -> None:
+        """Do one item of an opened task. A failure is stored, and its siblings are cancelled where
+        the workflow stops on failures."""
+        record = self.records[i]
+        if record is None or record.ended:
+            return
+        cell = record.cells[k]
+        bound = self._steps[i].task.max_parallel
+        if bound is None:
+            await self._item(record, cell, via)
+            return
+        if record.turns is None:
+            record.turns = asyncio.Semaphore(bound)
+        try:
+            await self._wait(cell, record.turns.acquire())
+        except Halt:
+            cell.progress = Progress.CANCELLED
+            return
+        try:
+            await self._item(record, cell, via)
+        finally:
+            record.turns.release()
+
+    async def _item(self, record: Record, cell: Cell, via: Via | None) -> None:
+        if cell.progress is not Progress.NEW and cell.progress is not Progress.WAITING:
+            return
+        step = cell.step
+        counts = self.execution.counts_people and step.kind not in _INSIDE
+        cell.progress = Progress.BUSY
+        if counts:
+            count_busy(self.execution, cell, +1)
+        try:
+            cell.check()
+            if step.fallback is not None:
+                cell.output = await self._recovered(cell, via or self.execution.via)
+            else:
+                cell.output = await self._looped(cell, via or self.execution.via)
+            cell.progress = Progress.DONE
+        except TaskError as error:
+            self._fail_item(record, cell, error)
+        except Halt:
+            cell.progress = Progress.CANCELLED
+        except Waits:
+            cell.progress = Progress.WAITING
+        except (asyncio.CancelledError, *self._passes):
+            # The driver is being cancelled, or the framework takes over: it may come back.
+            cell.progress = Progress.NEW
+            raise
+        except Exception as error:
+            self._fail_item(record, cell, to_task_error(error))
+        finally:
+            if counts:
+                count_busy(self.execution, cell, -1)
+
+    def _fail_item(self, record: Record, cell: Cell, error: TaskError) -> None:
+        cell.progress = Progress.FAILED
+        cell.error = error
+        if self._stops:
+            for sibling in record.cells:
+                if sibling is not cell:
+                    sibling.cancel(Halt("outer"))
+
+    async def _recovered(self, cell: Cell, via: Via) -> Any:
+        """Do the item; give the fallback in place of a failure."""
+        try:
+            return await self._looped(cell, via)
+        except TaskError as error:
+            if error.type in NEVER_RECOVERED:
+                raise
+            step = cell.step
+            assert step.fallback is not None
+            cell.loop = None
+            names = cell.scope() | {"error": {"type": error.type.value, "message": error.message}}
+            try:
+                output = step.fallback.render(names)
+            except ExpressionError as broken:
+                raise TaskError(ErrorType.EXPRESSION, f"fallback: {broken}") from error
+            if step.output is not None:
+                output = fit(output, step.output)
+            cell.recovered = True
+            return output
+
+    async def _looped(self, cell: Cell, via: Via) -> Any:
+        """Repeat until the condition holds."""
+        step = cell.step
+        loop: ir.Loop | None = getattr(step.task, "loop", None)
+        if loop is None:
+            return await self._retried(cell, via)
+        output: Any = None
+        try:
+            for n in range(loop.max):
+                cell.iteration = n
+                cell.calls = 0
+                cell.loop = {"index": n, "output": output}
+                output = await self._retried(cell, via)
+                cell.loop = {"index": n, "output": output}
+                if self._is_done(cell):
+                    return output
+                if n % _FAIRNESS == _FAIRNESS - 1:
+                    await asyncio.sleep(0)
+                    cell.check()
+        finally:
+            cell.loop = None
+            if cell.child is None:
+                cell.iteration = None
+        if loop.exhausted is ir.Exhausted.KEEP:
+            return output
+        raise TaskError(
+            ErrorType.LOOP_EXHAUSTED, f"`until` did not become true in {loop.max} iterations"
+        )
+
+    def _is_done(self, cell: Cell) -> bool:
+        until = cell.step.until
+        if until is None or isinstance(until, bool):
+            return bool(until)
+        try:
+            return until.decide(cell.scope())
+        except ExpressionError as error:
+            raise TaskError(ErrorType.EXPRESSION, f"until: {error}", cell.address) from error
+
+    async def _retried(self, cell: Cell, via: Via) -> Any:
+        """Attempt the work, again where the error's type and the number of attempts allow it."""
+        cell.feedback = cell.conversation = None
+        retry: ir.Retry | None = getattr(cell.step.task, "retry", None)
+        if retry is None:
+            return await self._attempt(cell, 1, via)
+        number = 0
+        while True:
+            number += 1
+            try:
+                return await self._attempt(cell, number, via)
+            except TaskError as error:
+                if number >= retry.max_attempts or not _is_retried(retry, error.type):
+                    raise
+                if error.type is not ErrorType.INVALID_OUTPUT:
+                    cell.feedback = cell.conversation = None
+                await self._pause(cell, number, retry, error)
+
+    async def _pause(self, cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> None:
+        """Wait before the next attempt. No place is held meanwhile."""
+        execution = self.execution
+        # The exponent is bounded, since a float overflows long before a thousand attempts.
+        growth = retry.backoff_factor ** min(number - 1, 60)
+        seconds = min(retry.max_interval, retry.initial_interval * growth)
+        if retry.jitter:
+            seconds *= 0.5 + execution.random.random() / 2
+        if error.retry_after is not None:
+            seconds = max(seconds, min(error.retry_after, retry.max_interval))
+        if execution.sinks:
+            failure = self._failure(error, cell.step, cell)
+            execution.tell(AttemptFailed(execution.now, cell.address, number, failure, seconds))
+        counts = execution.counts_people and cell.step.kind in _INSIDE
+        if counts:
+            count_busy(execution, cell, +1)
+        try:
+            await self._wait(cell, asyncio.sleep(seconds))
+            for function in cell.abandoned or ():
+                # Two copies of one blocking function never run at once.
+                await self._wait(cell, asyncio.wait([function]))
+            cell.abandoned = None
+        finally:
+            if counts:
+                count_busy(execution, cell, -1)
+
+    async def _wait(self, cell: Cell, awaitable: Any) -> None:
+        """Await something that the cell's cancellation ends."""
+        waiter = cell.waiter = asyncio.current_task()
+        assert waiter is not None
+        try:
+            await awaitable
+            if cell.cause is not None:
+                await cell.settle(waiter)
+        except asyncio.CancelledError as error:
+            raise cell.own(error, waiter) from None
+        finally:
+            cell.waiter = None
+
+    async def _attempt(self, cell: Cell, number: int, via: Via) -> Any:
+        """Take a place, start the clock, and do the work once."""
+        step = cell.step
+        execution = self.execution
+        kind = step.kind
+        places = execution.places if kind in _PLACED else None
+        if places is not None:
+            agent = execution.place_key(self.plan.workflow, getattr(step.task, "agent", None))
+            await self._wait(cell, places.acquire(_rank(cell), agent))
+        self._count_attempt(cell)
+        timeout: float | None = getattr(step.task, "timeout", None)
+        if timeout is not None:
+            execution.clock.set(cell, timeout)
+        try:
+            if kind == "value":
+                assert step.value is not None
+                output = step.value.render(cell.scope())
+                return output if step.output is None else fit(output, step.output)
+            if kind in _INSIDE:
+                return await self._inside(cell, via)
+            waiter = cell.waiter = asyncio.current_task()
+            assert waiter is not None
+            try:
+                output = await _LEAVES[kind](self, cell, number, via)
+            except asyncio.CancelledError as error:
+                raise cell.own(error, waiter) from None
+            except self._passes:
+                raise
+            except Exception:
+                if cell.cause is not None:
+                    await cell.settle(waiter)
+                raise
+            finally:
+                cell.waiter = None
+            if cell.cause is not None:
+                await cell.settle(waiter)
+            return output
+        except ExpressionError as error:
+            raise TaskError(ErrorType.EXPRESSION, str(error), cell.address) from error
+        except TaskError as error:
+            error.address = error.address or cell.address
+            raise
+        finally:
+            cell.deadline = cell.left = None
+            if places is not None:
+                self._give_back(cell, places.release, agent)
+
+    def _give_back(self, cell: Cell, release: Any, agent: str) -> None:
+        """Give the place back once every blocking function of the attempt has come back."""
+        at_work = [f for f in cell.abandoned or () if not f.done()]
+        if not at_work:
+            release(agent)
+            return
+        left = len(at_work)
+
+        def ended(_: asyncio.Future[Any]) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                release(agent)
+
+        for function in at_work:
+            function.add_done_callback(ended)
+
+    def _count_attempt(self, cell: Cell) -> None:
+        record = self.records[cell.step.index]
+        assert record is not None
+        if self.around is None:
+            record.attempts += 1
+            return
+        totals = self.totals(cell.step.index)
+        totals.attempts += 1
+        record.attempts = totals.attempts
+
+    def totals(self, i: int) -> Totals:
+        """Give what an inner task came to over all its executions so far."""
+        address = plain_address(self.prefix) + self._steps[i].id
+        return self.execution.totals.setdefault(address, Totals())
+
+    # The work of each kind --------------------------------------------------------------------
+
+    async def _tool(self, cell: Cell, number: int, via: Via) -> Any:
+        step = cell.step
+        task = step.task
+        assert isinstance(task, ir.ToolTask)
+        arguments = step.arguments.render(cell.scope()) if step.arguments else {}
+        tool = self.execution.tools[id(self.plan.workflow)][task.tool]
+        output = await call_tool(cell, tool, arguments)
+        if step.output is None:
+            return output
+        return fit_text(output, step.output) if isinstance(output, str) else fit(
+            output, step.output
+        )
+
+    async def _agent(self, cell: Cell, number: int, via: Via) -> Any:
+        step = cell.step
+        call = Call(self, cell, number)
+        try:
+            answer = await via.answer(call)
+        except (asyncio.CancelledError, *self._passes):
+            raise
+        except Exception as error:
+            if call.failure is not None:
+                raise call.failure from error
+            raise to_task_error(error) from error
+        if call.failure is not None:
+            raise call.failure
+        if answer.refusal:
+            raise TaskError(ErrorType.REFUSED, f"the model refused: {answer.refusal}")
+        try:
+            if not answer.output or not answer.output.strip():
+                raise TaskError(ErrorType.INVALID_OUTPUT, "the model gave an empty answer")
+            return fit_text(answer.output, step.output) if step.output else answer.output
+        except TaskError as error:
+            cell.feedback, cell.conversation = error.message, answer.conversation
+            raise
+
+    async def _ask(self, cell: Cell, number: int, via: Via) -> Any:
+        step = cell.step
+        execution = self.execution
+        assert step.ask is not None
+        address = cell.address
+        call = AskCall(address, step.ask.render(cell.scope()), step.output, execution.ask_person)
+        schema = step.output.source if step.output else None
+        if execution.sinks:
+            execution.tell(Asked(execution.now, address, call.text, schema))
+        if execution.counts_people:
+            count_busy(execution, cell, -1, +1)
+        try:
+            for _ in range(_REFUSALS):
+                prepared, answer = execution.prepared_answer(address)
+                if not prepared:
+                    answer = await via.ask(call)
+                value, refusal = read_answer(answer, step.output)
+                if execution.sinks:
+                    execution.tell(Answered(execution.now, address, refusal))
+                if refusal is None:
+                    return value
+        except Unanswered:
+            raise Waits from None
+        except (asyncio.CancelledError, *self._passes):
+            raise
+        except Exception as error:
+            raise to_task_error(error) from error
+        finally:
+            if execution.counts_people:
+                count_busy(execution, cell, +1, -1)
+        raise Waits
+
+    async def _inside(self, cell: Cell, via: Via) -> Any:
+        """Run a block or a sub-workflow. It is not cancelled but stopped: its driver then ends."""
+        step = cell.step
+        plan = step.plan
+        assert plan is not None
+        if isinstance(step.task, ir.BlockTask):
+            child = Run(self.execution, plan, self.inputs, around=cell, scope=self)
+        else:
+            values = step.arguments.render(cell.scope()) if step.arguments else {}
+            try:
+                inputs = check_inputs(plan, values)
+            except InputError as error:
+                raise TaskError(ErrorType.INVALID_ARGUMENTS, error.message) from error
+            child = Run(self.execution, plan, inputs, around=cell)
+        cell.child = child
+        try:
+            await via.nested(child)
+        except (asyncio.CancelledError, *self._passes):
+            child.halt("outer")
+            cell.child = None
+            raise
+        except Exception as error:
+            child.halt("outer")
+            cell.child = None
+            raise to_task_error(error) from error
+        if cell.cause is not None:
+            cell.child = None
+            raise cell.take_cause()
+        status, outputs, failure = child.outcome()
+        if status is Status.WAITING:
+            raise Waits  # `child` stays, so that a stop reaches the question inside.
+        cell.child = None
+        if status is not Status.SUCCEEDED:
+            if failure is None:
+                raise Halt
+            raise TaskError(failure.type, failure.message, failure.address) from failure.cause
+        return outputs if step.output is None else fit(outputs, step.output)
+
+    # The end ----------------------------------------------------------------------------------
+
+    def close(self, i: int) -> Record:
+        """End a task whose items are all done, or leave it waiting for a person."""
+        record = self.records[i]
+        if record is None:
+            return Record()
+        if record.ended:
+            return record
+        step = self._steps[i]
+        cells = record.cells
+        if any(cell.progress in (Progress.NEW, Progress.BUSY) for cell in cells):
+            raise RuntimeError(f"{step.id!r} was closed before all of its items were done")
+        stands = [cell.progress for cell in cells]
+        failed = next((cell for cell in cells if cell.progress is Progress.FAILED), None)
+        if Progress.WAITING in stands and (failed is None or not self._stops):
+            self._leave_waiting(record, step)
+        elif failed is not None:
+            assert failed.error is not None
+            record.error = self._failure(failed.error, step, failed)
+            self._end(i, record, Status.FAILED)
+        elif Progress.CANCELLED in stands:
+            self._end(i, record, Status.CANCELLED, self.halted or "stopped")
+        else:
+            record.recovered = any(cell.recovered for cell in cells)
+            if step.for_each is None:
+                record.output = cells[0].output
+            else:
+                record.output = [cell.output for cell in cells]
+            self._end(i, record, Status.SUCCEEDED)
+        return record
+
+    def _leave_waiting(self, record: Record, step: Step) -> None:
+        record.status = Status.WAITING
+        execution = self.execution
+        execution.record(TaskWaiting(execution.now, self.prefix + step.id, record.started))
+        _release(record)
+
+    def _failure(self, error: TaskError, step: Step, cell: Cell | None = None) -> Failure:
+        address = error.address or (cell.address if cell else self.prefix + step.id)
+        return Failure(error.type.value, error.message, address, error.__cause__)
+
+    def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> None:
+        """Give a task its one end, and see what follows from it for the others."""
+        record.status = status
+        record.reason = reason
+        record.ended = True
+        if self.around is not None:
+            totals = self.totals(i)
+            record.attempts, record.usage = totals.attempts, totals.usage
+        execution = self.execution
+        execution.record(
+            TaskEnded(
+                execution.now,
+                self.prefix + self._steps[i].id,
+                status,
+                reason,
+                record.output,
+                record.error,
+                record.recovered,
+                record.attempts,
+                record.agent,
+                record.started,
+                record.usage,
+            )
+        )
+        if record.others:
+            _release(record)
+        if status is Status.SUCCEEDED and not self._failed:
+            return
+        if status is not Status.SUCCEEDED:
+            self._clean = False
+        if status is Status.FAILED:
+            self._failed.append(i)
+        if self._stops and not self.stopped and self.halted is None:
+            records, steps = self.records, self._steps
+            if not all(can_be_handled(f, steps, records) for f in self._failed):
+                self._stop_rest()
+
+    def _stop_rest(self) -> None:
+        """Cancel all that has not ended, but for the handlers."""
+        self.stopped = True
+        for step in self._steps:
+            if not step.handler:
+                self._cancel(step.index, "stopped")
+
+    def _cancel(self, i: int, reason: str, spared: Cell | None = None) -> None:
+        record = self.records[i]
+        if record is None:
+            record = self.records[i] = Record()
+        elif record.ended:
+            return
+        # Inside, a limit or the user's interrupt is the reason; else it is the end of this task.
+        inside = reason if reason in _EVERYWHERE else "outer"
+        for cell in record.cells:
+            if cell is not spared:
+                cell.cancel(Halt(inside))
+        if spared is None:
+            self._end(i, record, Status.CANCELLED, reason)
+
+    def halt(self, reason: str, spared: dict[int, Cell] | None = None) -> None:
+        """Cancel all that has not ended, handlers too, but for the cells in `spared` (by run)."""
+        if self.halted is not None:
+            return
+        self.halted = reason
+        chosen = spared.get(id(self)) if spared else None
+        for step in self._steps:
+            mine = chosen is not None and chosen.step is step
+            self._cancel(step.index, reason, chosen if mine else None)
+        if chosen is not None and chosen.child is not None:
+            chosen.child.halt(reason, spared)
+
+    def stop(self, reason: str) -> None:
+        """Cancel all that has not ended; whoever drives the run then comes to its end."""
+        self.halt(reason)
+
+    def usages(self, i: int) -> list[Usage]:
+        """Give what a model call of task `i` is counted at: the task, those around it, the whole."""
+        found = [self.execution.usage]
+        run, index = self, i
+        while True:
+            record = run.records[index]
+            assert record is not None
+            if run.around is not None:
+                totals = run.totals(index)
+                record.usage = totals.usage = totals.usage or Usage()
+            elif record.usage is None:
+                record.usage = Usage()
+            found.append(record.usage)
+            if run.around is None:
+                return found
+            run, index = run.around.run, run.around.step.index
+
+    def outcome(self) -> tuple[Status, Any, Failure | None]:
+        """Say how the run stands, once its driver has come to its end: (status, outputs, error)."""
+        execution = self.execution
+        if execution.crossed is not None:
+            return Status.FAILED, None, execution.crossed
+        if self.halted is not None:
+            return Status.CANCELLED, None, None
+        open_steps = [
+            step for step in self._steps if (r := self.records[step.index]) is None or not r.ended
+        ]
+        if open_steps:
+            waits = [
+                step
+                for step in open_steps
+                if (r := self.records[step.index]) is not None and r.status is Status.WAITING
+            ]
+            if waits:
+                return Status.WAITING, None, None
+            names = ", ".join(repr(step.id) for step in open_steps[:5])
+            message = f"the framework came to its end without these tasks: {names}"
+            return Status.FAILED, None, Failure(ErrorType.INTERNAL, message, None)
+        for f in sorted(self._failed):
+            if not is_handled(f, self._steps, self.records):
+                record = self.records[f]
+                assert record is not None
+                return Status.FAILED, None, record.error
+        try:
+            return Status.SUCCEEDED, self._outputs(), None
+        except ExpressionError as error:
+            failure = Failure(ErrorType.EXPRESSION, f"outputs: {error}", None, error)
+            return Status.FAILED, None, failure
+
+    def _outputs(self) -> Any:
+        if self.plan.outputs is None:
+            return {
+                step.id: record.output
+                for step, record in zip(self._steps, self.records, strict=True)
+                if record is not None
+            }
+        return self.plan.outputs.render(self.names)
+
+
+class _Views:
+    """`tasks` as expressions see it: the run's own, then those of the runs around a block."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        run: Run | None = self._run
+        while run is not None:
+            i = run.plan.ids.get(name)
+            if i is not None:
+                record = run.records[i]
+                return (record or Record()).view()
+            run = run.scope
+        raise KeyError(name)
+
+
+_LEAVES = {"tool": Run._tool, "agent": Run._agent, "ask": Run._ask}  # pyright: ignore[reportPrivateUsage]
+
+
+def _release(record: Record) -> None:
+    others, record.others = record.others or [], None
+    for other in others:
+        if not other.done():
+            other.set_result(None)
+
+
+def _is_retried(retry: ir.Retry, error: ErrorType) -> bool:
+    if error in NEVER_RETRIED:
+        return False
+    if retry.retry_on is None:
+        return error in RETRIED_BY_DEFAULT
+    return error in retry.retry_on or "any" in retry.retry_on
+
+
+def _rank(cell: Cell) -> tuple[tuple[int, int, int], ...]:
+    rank: list[tuple[int, int, int]] = []
+    at: Cell | None = cell
+    while at is not None:
+        rank.append((-at.step.priority, at.step.index, at.k or 0))
+        at = at.run.around
+    return tuple(reversed(rank))

@@ -1,0 +1,212 @@
+"""The pieces of a task: a record of how it stands, and a cell for each item of it.
+
+A cell is one item's execution (a task without `for_each` has one), and the unit that is cancelled.
+What unwinds it is one of two exceptions, which never leave the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from talea.errors import ErrorType, TaskError
+from talea.events import Failure, Status, Usage
+from talea.ir import format_duration
+
+if TYPE_CHECKING:
+    from talea.kernel.clock import Clock
+    from talea.kernel.execution import Execution
+    from talea.kernel.run import Run
+    from talea.plan import Step
+
+
+class Halt(Exception):  # noqa: N818 - control flow, not a fault
+    """The item was cancelled. Its text is the reason that tasks inside give for their end."""
+
+
+class Waits(Exception):  # noqa: N818 - control flow, not a fault
+    """The item waits for a person who is not there."""
+
+
+class Record:
+    """How one task of a run stands. Defaults live on the class: most tasks need few of them."""
+
+    ended = False
+    status = Status.PENDING
+    reason: str | None = None
+    output: Any = None
+    error: Failure | None = None
+    recovered = False
+    attempts = 0
+    agent: str | None = None
+    started: float | None = None
+    usage: Usage | None = None
+    items: Sequence[Any] = (None,)
+    cells: Sequence[Cell] = ()
+    driven = False
+    """Whether somebody is carrying it out at the moment."""
+    turns: asyncio.Semaphore | None = None
+    """Bounds the items that a framework starts by itself."""
+    others: list[asyncio.Future[None]] | None = None
+    """Those who asked for the same task meanwhile."""
+
+    def view(self) -> dict[str, Any]:
+        """Give what expressions see under `tasks.<id>`."""
+        return {
+            "output": self.output,
+            "status": self.status.value,
+            "error": self.error.as_json() if self.error else None,
+            "recovered": self.recovered,
+        }
+
+
+class Progress:
+    """How far an item has come."""
+
+    NEW = 0
+    BUSY = 1
+    DONE = 2
+    FAILED = 3
+    CANCELLED = 4
+    WAITING = 5
+
+
+class Cell:
+    """One item's execution. Defaults live on the class: most items need few of them."""
+
+    progress = Progress.NEW
+    iteration: int | None = None
+    loop: dict[str, Any] | None = None
+    """`loop` as expressions see it, while one runs."""
+    output: Any = None
+    error: TaskError | None = None
+    recovered = False
+    waiter: asyncio.Task[Any] | None = None
+    """The asyncio task inside an attempt or a pause; it is what a cancellation hits."""
+    cause: Halt | TaskError | None = None
+    """Why it is being cancelled: it is raised in the cancellation's place."""
+    child: Run | None = None
+    """The run inside, which a cancellation stops instead: its driver then ends by itself."""
+    deadline: float | None = None
+    left: float | None = None
+    """Seconds that its clock still has while it stands still."""
+    busy = 0
+    """How many items at work are in it, those that only wait for a person left out."""
+    asking = 0
+    """How many items in it wait for a person who may answer at any moment."""
+    abandoned: list[asyncio.Future[Any]] | None = None
+    """Blocking functions that were given up and have not come back."""
+    feedback: str | None = None
+    conversation: Any = None
+    calls = 0
+    """How many tool calls it has made in this iteration, over all attempts."""
+
+    def __init__(self, run: Run, step: Step, k: int | None, item: Any) -> None:
+        self.run = run
+        self.step = step
+        self.k = k
+        self.item = item
+
+    @property
+    def address(self) -> str:
+        """The full address, such as `outer[0]#2/inner[1]`."""
+        address = self.run.prefix + self.step.id
+        if self.k is not None:
+            address = f"{address}[{self.k}]"
+        return address if self.iteration is None else f"{address}#{self.iteration}"
+
+    def scope(self) -> dict[str, Any]:
+        """Give the names that its expressions see."""
+        names = self.run.names
+        if self.k is None and self.loop is None:
+            return names
+        names = dict(names)
+        if self.k is not None:
+            names["item"], names["index"] = self.item, self.k
+        if self.loop is not None:
+            names["loop"] = self.loop
+        return names
+
+    def cancel(self, cause: Halt | TaskError) -> None:
+        """Cancel what runs at the moment; a stop outranks a timeout that came first."""
+        if self.progress > Progress.BUSY and self.progress is not Progress.WAITING:
+            return
+        first = self.cause is None
+        if first or isinstance(cause, Halt):
+            self.cause = cause
+        if self.child is not None:
+            self.child.halt(str(cause) if isinstance(cause, Halt) else "outer")
+        elif first and self.waiter is not None:
+            self.waiter.cancel()
+
+    def expire(self) -> None:
+        """End the attempt, whose time is over."""
+        limit = format_duration(self.step.task.timeout or 0.0)  # pyright: ignore
+        self.cancel(TaskError(ErrorType.TIMEOUT, f"the attempt took longer than {limit}"))
+
+    def check(self) -> None:
+        """Raise the cause if it has been cancelled."""
+        if self.cause is not None:
+            raise self.take_cause()
+
+    def take_cause(self) -> Halt | TaskError:
+        """Give the cause, and forget it if it ends only the attempt."""
+        cause = self.cause
+        assert cause is not None
+        if not isinstance(cause, Halt):
+            self.cause = None
+        return cause
+
+    def own(self, error: asyncio.CancelledError, waiter: asyncio.Task[Any]) -> BaseException:
+        """Give what a CancelledError stands for: the own cause, or itself if it is not ours."""
+        if self.cause is None or waiter.uncancel() > 0:
+            return error
+        return self.take_cause()
+
+    async def settle(self, waiter: asyncio.Task[Any]) -> None:
+        """Take back an own cancellation that came too late to be raised inside, and raise its cause.
+
+        `Task.cancel` on a task that is running, or whose body swallows the error, leaves a request
+        behind that would hit whatever comes next in the same asyncio task.
+        """
+        caught: asyncio.CancelledError | None = None
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            caught = error
+        if waiter.uncancel() > 0:
+            raise caught or asyncio.CancelledError
+        raise self.take_cause()
+
+
+class Pausable(Protocol):
+    """What has a clock that stands still while only a person's answer is missing."""
+
+    deadline: float | None
+    left: float | None
+    busy: int
+    asking: int
+
+    def expire(self) -> None: ...
+
+
+def count_busy(execution: Execution, cell: Cell, busy: int, asking: int = 0) -> None:
+    """Count work in a cell and in all around it, and let their clocks run or stand still."""
+    at: Cell | None = cell
+    while at is not None:
+        _count(execution.clock, at, busy, asking)
+        at = at.run.around
+    _count(execution.clock, execution, busy, asking)
+
+
+def _count(clock: Clock, target: Pausable, busy: int, asking: int) -> None:
+    target.busy += busy
+    target.asking += asking
+    stands = target.asking > 0 and target.busy == 0
+    if stands and target.deadline is not None:
+        target.left = max(0.0, target.deadline - clock.time())
+        target.deadline = None
+    elif not stands and target.left is not None:
+        clock.set(target, target.left)
+        target.left = None

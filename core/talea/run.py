@@ -1,0 +1,366 @@
+"""The whole path from a document to a result, on one screen.
+
+    prepare   plan, house rules, adapter, features, inputs, tools, endpoints, compile
+    Prepared  .run(): gateway, session, execute, result
+
+Everything that can be wrong before a run is found by `prepare`, and raised; a task that fails later
+is data in the `Result`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from talea import ir, plugins
+from talea.adapter import Adapter, AskCall, Endpoint, Feature
+from talea.endpoint import find_endpoints
+from talea.errors import (
+    DocumentError,
+    ErrorType,
+    Lack,
+    PluginError,
+    Severity,
+    UnsupportedError,
+    UsageError,
+)
+from talea.events import Event, Failure, RunEnded, RunStarted, Sink, Status
+from talea.kernel import Execution, Run
+from talea.kernel.execution import place_key
+from talea.load import load
+from talea.plan import Plan, check_inputs, make_plan
+from talea.result import Result, fold
+from talea.tools import BoundTool, bind
+
+DEFAULT_FRAMEWORK = "simple"
+
+Answers = Mapping[str, Any] | Iterable[tuple[str, Any]]
+"""Answers to `ask` tasks by address; as pairs where one address is asked several times."""
+Ask = Callable[[AskCall], Any | Awaitable[Any]]
+"""Answers a question, or raises `talea.adapter.Unanswered`; may be async."""
+
+_OF_AGENTS = frozenset({Feature.AGENT, Feature.AGENT_TOOLS, Feature.CONTEXT, Feature.OUTPUT})
+"""What the agents' adapter answers for, where it is not the one that schedules."""
+
+
+@dataclass
+class Prepared:
+    """A run that is ready to start: it has been checked, and nothing has happened yet."""
+
+    plan: Plan
+    adapter: Adapter[Any]
+    agents: Adapter[Any] | None
+    compiled: Any
+    inputs: dict[str, Any]
+    tools: dict[int, dict[str, BoundTool]]
+    endpoints: dict[int, dict[str, Endpoint]]
+    run_id: str
+    sinks: list[Sink]
+    answers: dict[str, list[Any]]
+    asker: Ask | None
+    answerer: Any = None
+    """The gateway's answerer, in an offline run or a replay."""
+    _root: Run | None = field(default=None, init=False)
+
+    def stop(self) -> None:
+        """End the run in order, as an interrupt by the user does; `run` then gives its result."""
+        if self._root is not None:
+            self._root.stop("interrupted")
+
+    async def run(self) -> Result:
+        """Carry the run out. A task's failure is in the result; only a cancellation raises."""
+        plan = self.plan
+        gateway: Any = None
+        if self.answerer is not None:
+            from talea.gateway.server import Gateway
+
+            gateway = Gateway(self.answerer)
+
+        def endpoint(workflow: ir.Workflow, agent: str, address: str) -> Endpoint:
+            found = self.endpoints[id(workflow)][agent]
+            if gateway is None:
+                return found
+            return replace(found, base_url=gateway.base_url(address, agent, self.run_id))
+
+        execution = Execution(
+            self.adapter,
+            run_id=self.run_id,
+            limits=plan.limits,
+            agent_bounds=_agent_bounds(plan),
+            agents=self.agents,
+            tools=self.tools,
+            endpoint=endpoint,
+            answers=self.answers,
+            asker=self.asker,
+            sinks=self.sinks,
+            counts_people=any(step.kind == "ask" for p in plan.plans() for step in p.steps),
+        )
+        root = self._root = Run(execution, plan, self.inputs)
+        execution.record(RunStarted(0.0, self.run_id, plan.name, self.adapter.name))
+        broken: Exception | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                if gateway is not None:
+                    await stack.enter_async_context(gateway)
+                session = (self.agents or self.adapter).session(root)
+                execution.session = await stack.enter_async_context(session)
+                execution.start(root)
+                hook = plugins.manager().hook
+                await hook.talea_execute(adapter=self.adapter, compiled=self.compiled, run=root)
+        except Exception as error:
+            broken = error
+            root.stop("interrupted")
+        except BaseException:
+            root.stop("interrupted")
+            self._end(execution, root, None)
+            raise
+        finally:
+            execution.close()
+        return self._end(execution, root, broken)
+
+    def _end(self, execution: Execution, root: Run, broken: Exception | None) -> Result:
+        status, outputs, error = root.outcome()
+        if broken is not None and execution.crossed is None:
+            status, outputs = Status.FAILED, None
+            words = f"{type(broken).__name__}: {broken}"
+            error = Failure(ErrorType.INTERNAL.value, words, None, broken)
+        execution.record(RunEnded(execution.now, status, outputs, error, execution.usage))
+        return fold(execution.ledger, tasks=self.plan.ids)
+
+
+def prepare(
+    workflow: ir.Workflow | str | Path,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    framework: str = DEFAULT_FRAMEWORK,
+    tools: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]] | None = None,
+    model: str | None = None,
+    options: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
+    ask: Ask | None = None,
+    offline: bool = False,
+    replay: Any = None,
+    allow_hosts: Sequence[str] = (),
+    sinks: Sequence[Sink] = (),
+    agents: str | None = None,
+    run_id: str | None = None,
+) -> Prepared:
+    """Check all that a run needs, and compile. Nothing runs yet, and nothing is connected to.
+
+    `replay` is a cassette or the path of one. `agents` names a framework whose agents answer on
+    `framework`'s schedule. Raises `DocumentError`, `UsageError` and its kinds, `UnsupportedError`.
+    """
+    document = _document(workflow)
+    plan = _checked_plan(document)
+    adapter = plugins.get_adapter(framework)
+    others = plugins.get_adapter(agents) if agents is not None and agents != framework else None
+    _check_features(plan, adapter, others)
+    if offline and replay is not None:
+        raise UsageError("a run is either offline or a replay", "leave one of them out")
+    ready = check_inputs(plan, inputs or {})
+    documents = {id(inner.workflow): inner.workflow for inner in plan.plans()}
+    bound = {key: _bind(one, _by_name(tools)) for key, one in documents.items()}
+    without_model = offline or replay is not None
+    endpoints = {
+        key: find_endpoints(
+            one,
+            _agents_of(plan, one),
+            model=model,
+            allow_hosts=allow_hosts,
+            offline=without_model,
+        )
+        for key, one in documents.items()
+    }
+    compiled = plugins.manager().hook.talea_compile(
+        adapter=adapter, plan=plan, options=options or {}
+    )
+    return Prepared(
+        plan,
+        adapter,
+        others,
+        compiled,
+        ready,
+        bound,
+        endpoints,
+        run_id or secrets.token_hex(8),
+        [*sinks, *plugins.sinks(document, framework)],
+        _listed(answers),
+        ask,
+        _answerer(offline, replay),
+    )
+
+
+async def arun(
+    workflow: ir.Workflow | str | Path, inputs: Mapping[str, Any] | None = None, **settings: Any
+) -> Result:
+    """Run a workflow; the settings are those of `prepare`.
+
+    A failed run is a result, not an exception: ask `result.succeeded`, or call
+    `result.raise_for_failure()`. Raises what `prepare` raises.
+    """
+    return await prepare(workflow, inputs, **settings).run()
+
+
+def run(
+    workflow: ir.Workflow | str | Path, inputs: Mapping[str, Any] | None = None, **settings: Any
+) -> Result:
+    """Run a workflow from code that is not async; see `arun`."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(arun(workflow, inputs, **settings))
+    raise UsageError("talea.run was called inside a running event loop", "await talea.arun(…)")
+
+
+async def stream(
+    workflow: ir.Workflow | str | Path, inputs: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Event]:
+    """Run a workflow and give its events as they happen; the last one is `RunEnded`.
+
+    Leaving the loop early ends the run: `async with contextlib.aclosing(talea.stream(…))`.
+    """
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    settings["sinks"] = [*settings.get("sinks", ()), events.put_nowait]
+    running = asyncio.ensure_future(prepare(workflow, inputs, **settings).run())
+    try:
+        while True:
+            waiting = asyncio.ensure_future(events.get())
+            await asyncio.wait([waiting, running], return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                waiting.cancel()
+                if events.empty():
+                    running.result()  # Raises what ended the run without a word.
+                    return
+                continue
+            yield waiting.result()
+            if isinstance(waiting.result(), RunEnded):
+                await running
+                return
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def compile(
+    workflow: ir.Workflow | str | Path,
+    framework: str = DEFAULT_FRAMEWORK,
+    options: Mapping[str, str] | None = None,
+) -> Any:
+    """Build the framework's own object: a StateGraph, a Crew or Flow, a schedule.
+
+    Raises `DocumentError`, `PluginError`, and `UnsupportedError` where the framework lacks what
+    the workflow needs.
+    """
+    plan = _checked_plan(_document(workflow))
+    adapter = plugins.get_adapter(framework)
+    _check_features(plan, adapter, None)
+    return plugins.manager().hook.talea_compile(adapter=adapter, plan=plan, options=options or {})
+
+
+def lacks_of(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None = None) -> list[Lack]:
+    """List what a plan needs and a framework does not have, without the frameworks that do."""
+    lacks: list[Lack] = []
+    for task, feature in plan.needs:
+        one = agents if agents is not None and feature in _OF_AGENTS else adapter
+        support = one.features.get(feature)
+        if support is None:
+            lacks.append(Lack(task, feature.value, f"{one.name!r} does not know this feature"))
+        elif not support.runs:
+            lacks.append(Lack(task, feature.value, support.reason))
+    return lacks
+
+
+def _document(workflow: ir.Workflow | str | Path) -> ir.Workflow:
+    return workflow if isinstance(workflow, ir.Workflow) else load(workflow)
+
+
+def _checked_plan(document: ir.Workflow) -> Plan:
+    plan = make_plan(document)
+    issues = plugins.check(document)
+    if any(issue.severity is Severity.ERROR for issue in issues):
+        raise DocumentError(issues)
+    return plan
+
+
+def _check_features(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None) -> None:
+    lacks = lacks_of(plan, adapter, agents)
+    if not lacks:
+        return
+    names = [info.name for info in plugins.frameworks() if info.status == "ready"]
+    having: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            features = plugins.get_adapter(name).features
+        except PluginError:
+            continue
+        for lack in lacks:
+            support = features.get(Feature(lack.feature))
+            if support is not None and support.runs:
+                found = having.setdefault(lack.feature, [])
+                if name not in found:
+                    found.append(name)
+    told = [replace(lack, frameworks=tuple(having.get(lack.feature, ()))) for lack in lacks]
+    raise UnsupportedError(adapter.name, told)
+
+
+def _by_name(
+    tools: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]] | None,
+) -> dict[str, Callable[..., Any]]:
+    if tools is None:
+        return {}
+    if isinstance(tools, Mapping):
+        return dict(tools)
+    return {getattr(function, "__name__", repr(function)): function for function in tools}
+
+
+def _bind(document: ir.Workflow, given: Mapping[str, Callable[..., Any]]) -> dict[str, BoundTool]:
+    offered = {
+        name: function
+        for name in document.tools
+        if name not in given and (function := plugins.tool(name)) is not None
+    }
+    return bind(document.tools, given, offered)
+
+
+def _agents_of(plan: Plan, document: ir.Workflow) -> list[str]:
+    found: dict[str, None] = {}
+    for inner in plan.plans():
+        if inner.workflow is document:
+            found.update((name, None) for step in inner.steps for name in step.agents)
+    return list(found)
+
+
+def _agent_bounds(plan: Plan) -> dict[str, int]:
+    documents = {id(inner.workflow): inner.workflow for inner in plan.plans()}
+    return {
+        place_key(document, name): agent.max_parallel
+        for document in documents.values()
+        for name, agent in document.agents.items()
+        if agent.max_parallel is not None
+    }
+
+
+def _listed(answers: Answers | None) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    if answers is not None:
+        pairs = answers.items() if isinstance(answers, Mapping) else answers
+        for address, answer in pairs:
+            found.setdefault(address, []).append(answer)
+    return found
+
+
+def _answerer(offline: bool, replay: Any) -> Any:
+    if offline:
+        from talea.gateway.standin import StandIn
+
+        return StandIn()
+    if replay is not None:
+        from talea.gateway.cassette import Player, load_cassette
+
+        return Player(load_cassette(replay) if isinstance(replay, str | Path) else replay)
+    return None

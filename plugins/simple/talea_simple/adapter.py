@@ -1,0 +1,69 @@
+"""The adapter: a plan becomes a schedule, and an agent a plain loop on the openai SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+from talea.adapter import (
+    Adapter,
+    AgentAnswer,
+    AgentCall,
+    Feature,
+    Level,
+    Options,
+    Run,
+    Support,
+)
+from talea.errors import UsageError
+from talea.plan import Plan
+from talea_simple.scheduler import Schedule, drive
+
+_LATER = {
+    Feature.TEAM: "teams come with a later version",
+    Feature.HIERARCHICAL: "hierarchical processes come with a later version",
+    Feature.POOL: "pools come with a later version",
+    Feature.CAPABILITIES: "choosing an agent by capabilities comes with a later version",
+    Feature.APPROVE: "approving tool calls comes with a later version",
+    Feature.ON_RESUME: "resuming a run comes with a later version",
+}
+
+
+class SimpleAdapter(Adapter[Schedule]):
+    """Run workflows in process, without a framework."""
+
+    name = "simple"
+    features: ClassVar[Mapping[Feature, Support]] = {
+        feature: Support(Level.NOT_YET, _LATER[feature])
+        if feature in _LATER
+        else Support(Level.NATIVE, "the in-process scheduler and agent loop")
+        for feature in Feature
+    }
+
+    def compile(self, plan: Plan, options: Options) -> Schedule:
+        """Build the schedule of a plan."""
+        if options:
+            name = next(iter(options))
+            raise UsageError(
+                f"framework 'simple' has no option {name!r}", "it has none"
+            )
+        return Schedule.of(plan)
+
+    async def execute(self, compiled: Schedule, run: Run) -> None:
+        """Drive the run by its schedule."""
+        await drive(compiled, run)
+
+    async def answer(self, call: AgentCall) -> AgentAnswer:
+        """Let an agent answer by a plain loop of model calls and tools."""
+        from talea_simple.agent import answer
+
+        return await answer(call)
+
+    @asynccontextmanager
+    async def session(self, run: Run) -> AsyncIterator[Any]:
+        """Share one HTTP pool among all agents of a run; it is made when the first one asks."""
+        from talea_simple.agent import Clients
+
+        async with Clients() as clients:
+            yield clients
