@@ -36,6 +36,7 @@ from talea.errors import ErrorType, TaskError, UsageError
 from talea.schema import Schema, SchemaError, compile_schema
 
 MAX_RESULT_BYTES = 10_000_000
+_STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 IDEMPOTENCY_KEY = "idempotency_key"
 """A parameter of this name is filled by the kernel, and unknown to the model."""
 
@@ -256,8 +257,9 @@ def _read_signature(function: Callable[..., Any]) -> Signature:
             parameter.POSITIONAL_OR_KEYWORD,
             parameter.KEYWORD_ONLY,
         ):
+            stars = _STARS.get(parameter.kind, "")
             raise UsageError(
-                f"tool {name!r}: its parameter '{parameter}' cannot be filled by name",
+                f"tool {name!r}: its parameter '{stars}{parameter.name}' cannot be filled by name",
                 "give every argument a name of its own: no *args, no **kwargs, no `/`",
             )
         hint = hints.get(parameter.name, Any)
@@ -320,7 +322,8 @@ def _adapt(name: str, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         TypedDict,
     )  # pydantic takes no other before Python 3.12
 
-    arguments: Any = TypedDict("Arguments", fields)  # pyright: ignore[reportGeneralTypeIssues]
+    make: Any = TypedDict  # A type checker knows the form with literal keys alone.
+    arguments = make("Arguments", fields)
     arguments.__pydantic_config__ = ConfigDict(extra="forbid")
     try:
         adapter = TypeAdapter[Any](arguments)

@@ -158,8 +158,9 @@ class _Reply:
 
     def message(self) -> Message:
         """Give the answer as a message of the conversation."""
-        message: Message = {"role": "assistant", "content": self.text}
-        return {**message, "tool_calls": self.tool_calls} if self.tool_calls else message
+        if self.tool_calls:
+            return {"role": "assistant", "content": self.text, "tool_calls": self.tool_calls}
+        return {"role": "assistant", "content": self.text or ""}
 
 
 async def _ask(call: AgentCall, client: AsyncOpenAI, request: Mapping[str, Any]) -> _Reply:

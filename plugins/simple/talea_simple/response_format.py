@@ -59,7 +59,7 @@ class ResponseFormat:
     @staticmethod
     def of(schema: Schema) -> ResponseFormat:
         """Make the form of a task's schema."""
-        source = cast("Any", schema.source)
+        source = cast("Any", schema.schema)
         if isinstance(source, Mapping) and source.get("type") == "object":
             return ResponseFormat(cast("Mapping[str, Any]", source), False, False)
         inner = _rebase(source) if isinstance(source, Mapping) else {}
