@@ -1,40 +1,268 @@
 """From text to a workflow: load a document, and the files that it refers to.
 
 A reference (`workflow: ./sub/other.yaml`) is relative to the folder of the document that has it and
-stays below the folder of the document that was loaded first, symbolic links resolved. The bounds on
+stays below the folder of the document that was loaded first, symbolic links resolved. Bounds on
 size, nodes and depth hold for all files together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from talea.errors import DocumentError, Issue
-from talea.ir import BlockTask, InlineWorkflow, TaskModel, Workflow, WorkflowTask
-from talea.mistakes import read_model
-from talea.source import Bounds, Source, Steps, decode, parse
+from talea.errors import DocumentError, Issue, UsageError
+from talea.ir import (
+    LANGUAGE_VERSION,
+    BlockTask,
+    InlineWorkflow,
+    Refused,
+    TaskModel,
+    Workflow,
+    WorkflowTask,
+    known_version,
+)
+from talea.mistakes import close, read_model
+from talea.source import Bounds, Source, Steps, decode, parse, shown
 
-__all__ = ["Bounds", "Source", "load", "loads", "parse", "read_model", "workflow_file"]
+__all__ = [
+    "Bounds",
+    "Source",
+    "is_file_reference",
+    "load",
+    "loads",
+    "parse",
+    "read_model",
+    "workflow_file",
+]
 
 
-def load(path: str | Path, *, limits: Bounds | None = None) -> Workflow:
+def load(path: str | os.PathLike[str], *, limits: Bounds | None = None) -> Workflow:
+    """Load a workflow, and all files that it refers to, from a YAML or JSON file.
+
+    Raises DocumentError with every problem that was found, those of reading the file included.
+    """
+    place = Path(path)
+    name = str(place)
     bounds = limits or Bounds()
-    with open(path, "rb") as file:
-        raw = file.read(bounds.max_bytes + 4)
-    return loads(
-        decode(raw, str(path)), name=str(path), folder=Path(path).parent, limits=bounds
-    )
+    try:
+        raw = _read(place, bounds.max_bytes)
+    except (OSError, ValueError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else str(error)
+        issue = Issue(
+            f"the file cannot be read: {reason}", hint=_similar(place), file=name
+        )
+        raise DocumentError([issue]) from None
+    return loads(decode(raw, name), name=name, folder=place.parent, limits=bounds)
 
 
 def loads(
     text: str,
     *,
     name: str = "<text>",
-    folder: str | Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     limits: Bounds | None = None,
 ) -> Workflow:
-    source = parse(text, name, limits, Path(folder) if folder is not None else None)
-    workflow = read_model(Workflow, source)
-    workflow._source = source
-    return workflow
+    """Load a workflow from YAML or JSON text.
+
+    `name` is what errors call it. `folder` is where its relative files are; without it, a document
+    that refers to files is refused. Raises DocumentError with every problem that was found.
+    """
+    return _Loading(limits or Bounds(), None if folder is None else Path(folder)).root(
+        text, name
+    )
+
+
+def workflow_file(workflow: Workflow, reference: str) -> Workflow:
+    """Give the workflow of another file, as a task of `workflow` refers to it.
+
+    All such files are loaded together with the document that refers to them, so this reads nothing;
+    two references to one file give the same object. Raises UsageError for a workflow that was built
+    in Python, which has no folder, and so no files.
+    """
+    try:
+        return workflow._files[reference]  # pyright: ignore[reportPrivateUsage]
+    except KeyError:
+        raise UsageError(
+            f"the file {reference!r} was not loaded with the workflow {workflow.name!r}",
+            "load the workflow from a file; one that is built in Python has `workflows` for this",
+        ) from None
+
+
+def is_file_reference(reference: str) -> bool:
+    """Tell a file from the id of a workflow: it has a slash, or ends as YAML and JSON files do."""
+    return "/" in reference or reference.endswith((".yaml", ".yml", ".json"))
+
+
+class _Loading:
+    """One call of `load`: the files so far, what is left of the bounds, and all problems."""
+
+    def __init__(self, bounds: Bounds, folder: Path | None) -> None:
+        self.left = bounds
+        self.folder = folder
+        self.top = None if folder is None else os.path.realpath(folder)
+        self.files: dict[str, Workflow | None] = {}
+        self.chain: list[str] = []
+        """The files that refer to each other down to the one being loaded."""
+        self.issues: list[Issue] = []
+
+    def root(self, text: str, name: str) -> Workflow:
+        if self.folder is not None:
+            self.chain.append(os.path.realpath(self.folder / Path(name).name))
+        workflow = self.document(text, name, self.folder, self.left.max_depth)
+        if workflow is None or self.issues:
+            raise DocumentError(self.issues)
+        return workflow
+
+    def document(
+        self, text: str, name: str, folder: Path | None, depth: int
+    ) -> Workflow | None:
+        """Load one document and what it refers to; None if it cannot be read as a workflow."""
+        try:
+            bounds = replace(self.left, max_depth=depth)
+            source = parse(text, name, bounds, folder, first=len(self.chain) < 2)
+            self.left = replace(
+                self.left,
+                max_bytes=self.left.max_bytes - source.size,
+                max_nodes=self.left.max_nodes - source.nodes,
+            )
+            _check_version(source)
+            workflow = read_model(Workflow, source)
+        except DocumentError as error:
+            self.issues += error.issues
+            return None
+        workflow._source = source  # pyright: ignore[reportPrivateUsage]
+        for path, reference in _references(workflow, ()):
+            try:
+                found = self.reference(folder, reference, depth - len(path))
+            except _Refusal as refusal:
+                self.issues.append(
+                    source.issue(refusal.message, path, hint=refusal.hint)
+                )
+            else:
+                if found is not None:
+                    workflow._files[reference] = found  # pyright: ignore[reportPrivateUsage]
+        return workflow
+
+    def reference(
+        self, folder: Path | None, reference: str, depth: int
+    ) -> Workflow | None:
+        """Load what a reference means, once; None if the file has problems of its own."""
+        real = self.resolve(folder, reference)
+        if real in self.chain:
+            loop = [*self.chain[self.chain.index(real) :], real]
+            raise _Refusal(
+                f"files run each other in a circle: {' > '.join(map(self.relative, loop))}",
+                "a loop repeats tasks; a workflow cannot run itself",
+            )
+        if real in self.files:
+            return self.files[real]
+        self.chain.append(real)
+        self.files[real] = None
+        name = os.path.join(str(self.folder), self.relative(real))
+        try:
+            text = decode(_read(real, self.left.max_bytes), name)
+        except DocumentError as error:
+            self.issues += error.issues
+        except OSError as error:
+            raise _Refusal(f"{reference!r} cannot be read: {_reason(error)}") from None
+        else:
+            self.files[real] = self.document(text, name, Path(real).parent, depth)
+        finally:
+            self.chain.pop()
+        return self.files[real]
+
+    def resolve(self, folder: Path | None, reference: str) -> str:
+        """Give the real path of a reference, which lies below the first document's folder."""
+        if folder is None or self.top is None:
+            raise _Refusal(
+                f"the file {shown(reference)} cannot be sought: this document has no folder",
+                "load the document from a file, or say which folder it belongs to",
+            )
+        if "://" in reference or "\\" in reference or os.path.isabs(reference):
+            raise _Refusal(
+                f"{shown(reference)} is not a relative path",
+                "files are named from this document's folder on, with / between folders",
+            )
+        try:
+            real = os.path.realpath(folder / reference)
+            # First where, then whether: what exists outside is nobody's business here.
+            if os.path.commonpath((real, self.top)) != self.top:
+                raise _Refusal(
+                    f"{shown(reference)} leads out of the folder of the document",
+                    "move the file, or a copy of it, into that folder",
+                )
+            exists = os.path.isfile(real)
+        except (OSError, ValueError):
+            exists, real = False, ""
+        if not exists:
+            raise _Refusal(
+                f"there is no file {shown(reference)}", _similar(folder / reference)
+            )
+        return real
+
+    def relative(self, real: str) -> str:
+        return os.path.relpath(real, self.top)
+
+
+class _Refusal(Exception):
+    """A reference that cannot be followed."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        self.message = message
+        self.hint = hint
+
+
+def _references(workflow: InlineWorkflow, path: Steps) -> Iterator[tuple[Steps, str]]:
+    yield from _in_tasks(workflow.tasks, (*path, "tasks"))
+    if isinstance(workflow, Workflow):
+        for name, inline in workflow.workflows.items():
+            yield from _references(inline, (*path, "workflows", name))
+
+
+def _in_tasks(
+    tasks: Mapping[str, TaskModel], path: Steps
+) -> Iterator[tuple[Steps, str]]:
+    for name, task in tasks.items():
+        if isinstance(task, BlockTask):
+            yield from _in_tasks(task.tasks, (*path, name, "tasks"))
+        elif isinstance(task, WorkflowTask) and is_file_reference(task.workflow):
+            yield (*path, name, "workflow"), task.workflow
+
+
+def _read(path: str | Path, limit: int) -> bytes:
+    """Read a file, but hardly more of it than is allowed; `parse` says so if there is more."""
+    with open(path, "rb") as file:
+        return file.read(limit + 4)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _similar(path: Path) -> str | None:
+    """Give the file that was probably meant, from the same folder."""
+    try:
+        names = [
+            name
+            for name in sorted(os.listdir(path.parent))[:1000]
+            if is_file_reference(name)
+        ]
+    except (OSError, ValueError):
+        return None
+    found = close(path.name, names)
+    return f"did you mean {found!r}?" if found else None
+
+
+def _check_version(source: Source) -> None:
+    """Refuse a newer language by name alone: what else differs there is no mistake."""
+    data = source.data
+    version = data.get("talea") if isinstance(data, dict) else None
+    if type(version) is int and version > LANGUAGE_VERSION:
+        try:
+            known_version(version)
+        except Refused as error:
+            raise DocumentError(
+                [source.issue(str(error), ("talea",), hint=error.hint)]
+            ) from None

@@ -284,20 +284,30 @@ def parse(
     name: str = "<text>",
     bounds: Bounds | None = None,
     folder: Path | None = None,
+    *,
+    first: bool = True,
 ) -> Source:
-    """Read YAML or JSON into a Source. Raises DocumentError with every problem that was found."""
+    """Read YAML or JSON into a Source. Raises DocumentError with every problem that was found.
+
+    `first` is false for a file that another refers to: `bounds` are then what is left of them.
+    """
     bounds = bounds or Bounds()
     source = Source(text.removeprefix("\ufeff"), name, folder)
     source.size = (
         len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     )
     if source.size > bounds.max_bytes:
-        raise DocumentError([_too_large(name, bounds.max_bytes)])
+        issue = Issue(
+            f"the document is larger than the {bounds.max_bytes:,} bytes {_allowed(first)}",
+            hint="keep data in inputs; the caller may raise the bound",
+            file=name,
+        )
+        raise DocumentError([issue])
     refused = [_refused_character(source, match) for match in _refused(source.text)]
     if refused:
         raise DocumentError(refused)
     if not _quick(source, bounds):
-        reader = _Reader(source, bounds)
+        reader = _Reader(source, bounds, first=first)
         reader.read()
         raise DocumentError(reader.issues)
     return source
@@ -308,26 +318,20 @@ def decode(raw: bytes, name: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        col = (
-            len(raw[raw.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8"))
-            + 1
-        )
+        begin = raw.rfind(b"\n", 0, error.start) + 1
         issue = Issue(
-            f"the file is not UTF-8: byte 0x{raw[error.start]:02x} cannot be read",
+            f"the file is not UTF-8: the byte 0x{raw[error.start]:02x} cannot be read",
             hint="save the file as UTF-8",
             file=name,
-            line=line,
-            col=col,
+            line=raw.count(b"\n", 0, error.start) + 1,
+            col=len(raw[begin : error.start].decode("utf-8")) + 1,
         )
         raise DocumentError([issue]) from None
 
 
-def _too_large(name: str, limit: int) -> Issue:
-    return Issue(
-        f"the document is larger than {limit:,} bytes",
-        hint="keep data in inputs; the caller may raise the bound",
-        file=name,
+def _allowed(first: bool) -> str:
+    return (
+        "that are allowed" if first else "that the files before it leave of the bound"
     )
 
 
@@ -353,13 +357,13 @@ def _refused_character(source: Source, match: re.Match[str]) -> Issue:
 
 def _parser(text: str) -> Any:
     try:
-        from yaml.cyaml import CParser
+        from yaml import CBaseLoader
     except ImportError:
         raise UsageError(
             "PyYAML is installed without its C parser",
             "install a wheel of it: pip install --force-reinstall --only-binary pyyaml pyyaml",
         ) from None
-    return CParser(text)
+    return CBaseLoader(text)
 
 
 def _quick(source: Source, bounds: Bounds) -> bool:
@@ -377,7 +381,7 @@ def _quick(source: Source, bounds: Bounds) -> bool:
         StreamStartEvent,
     )
 
-    next_event = _parser(source.translated()).get_event
+    next_event: Any = _parser(source.translated()).get_event
     constants, number_start, max_depth = _CONSTANTS, _NUMBER_START, bounds.max_depth
     top: list[Any] = []
     container: Any = top
@@ -387,10 +391,10 @@ def _quick(source: Source, bounds: Bounds) -> bool:
     left = bounds.max_nodes
     try:
         while True:
-            event = next_event()
+            event: Any = next_event()
             kind = event.__class__
             if kind is ScalarEvent:
-                value = event.value
+                value: Any = event.value
                 left -= 1
                 if event.tag is not None or event.anchor is not None:
                     return False
@@ -494,7 +498,8 @@ class _Stop(Exception):
 class _Reader:
     """The careful reading: the place of everything, and every problem in words."""
 
-    def __init__(self, source: Source, bounds: Bounds) -> None:
+    def __init__(self, source: Source, bounds: Bounds, *, first: bool = True) -> None:
+        self.first = first
         self.source = source
         self.bounds = bounds
         self.root: _Node | None = None
@@ -590,7 +595,8 @@ class _Reader:
         self.frames.append(_Frame(node))
         if len(self.frames) > self.bounds.max_depth:
             self.problem(
-                f"the document is nested deeper than {self.bounds.max_depth} levels",
+                f"the document is nested deeper than the {self.bounds.max_depth} levels "
+                f"{_allowed(self.first)}",
                 start,
                 start + 1,
             )
@@ -630,7 +636,7 @@ class _Reader:
         self.nodes += 1
         if self.nodes > self.bounds.max_nodes:
             self.problem(
-                f"the document has more than {self.bounds.max_nodes:,} nodes",
+                f"the document has more than the {self.bounds.max_nodes:,} nodes {_allowed(self.first)}",
                 node.start,
                 node.end,
             )
