@@ -37,7 +37,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-
 from talea.ir import Workflow
 
 from .interpreter import Outcome
@@ -130,8 +129,12 @@ def _case(data: dict[str, Any]) -> Case:
     document = {key: data[key] for key in data.keys() & _DOCUMENT}
     document["tools"] = {"t": {}} | document.get("tools", {})
     document["agents"] = {"w": {"model": "test/model"}} | document.get("agents", {})
-    calls = {address: list(map(_behaviour, listed)) for address, listed in data.get("calls", {}).items()}
-    answers = {address: list(map(_answer, listed)) for address, listed in data.get("answers", {}).items()}
+    calls = {
+        address: list(map(_behaviour, listed)) for address, listed in data.get("calls", {}).items()
+    }
+    answers = {
+        address: list(map(_answer, listed)) for address, listed in data.get("answers", {}).items()
+    }
     return Case(
         data["case"],
         data["rule"],

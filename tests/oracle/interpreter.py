@@ -167,8 +167,8 @@ class Execution:
 
     def root(self, scope: Scope) -> Steps:
         """Run the root's tasks within the run's timeout, then render its outputs."""
-        if self.limits.timeout is not None:
-            self.clock.set_timer(microseconds(self.limits.timeout))
+        timeout = self.limits.timeout
+        timer = self.clock.set_timer(microseconds(timeout)) if timeout is not None else None
         try:
             yield from scope.run()
             outputs = scope.render_outputs(self.workflow.outputs, None)
@@ -178,6 +178,9 @@ class Execution:
             self.final = "failed", failure, None
         else:
             self.final = "succeeded", None, outputs
+        finally:
+            if timer:
+                self.clock.stop_timer(timer)
 
     def note_waiting(self) -> None:
         """Note the tasks that wait for a person, at the end of a run that does."""
