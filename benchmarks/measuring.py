@@ -49,7 +49,8 @@ def cpu(work: Work) -> float:
 
 def compare(ours: Work, peer: Work, rounds: int) -> tuple[float, float, float]:
     """Let two things take turns. Gives the median of the ratios, and each one's median seconds."""
-    ours(), peer()
+    ours()
+    peer()
     pairs = [(cpu(ours), cpu(peer)) for _ in range(rounds)]
     ratio = statistics.median(mine / theirs for mine, theirs in pairs)
     mine, theirs = zip(*pairs, strict=True)

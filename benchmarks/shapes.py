@@ -39,10 +39,9 @@ def random(n: int) -> Graph:
 
 
 def tree(n: int) -> Graph:
-    """Leaves, joined two by two down to one."""
+    """Leaves, joined two by two down to one; of an even number one is left out."""
     leaves = (n + 1) // 2
-    joins = range(n - leaves)
-    return [*[()] * leaves, *[(2 * i, 2 * i + 1) for i in joins]]
+    return [*[()] * leaves, *[(2 * i, 2 * i + 1) for i in range(leaves - 1)]]
 
 
 SHAPES: dict[str, Callable[[int], Graph]] = {
