@@ -27,7 +27,7 @@ from pydantic import (
 
 from talea.errors import DocumentError, Issue
 from talea.gateway.chat import Call, Rejection
-from talea.ir import Document, parse_duration
+from talea.ir import Document, Refused, parse_duration
 
 _SEGMENT = re.compile(r"([a-z][a-z0-9_]{0,63})(\[\d+\])?(#\d+)?")
 
@@ -36,11 +36,19 @@ def _read_seconds(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _check_address(address: str) -> str:
+    if not _split(address):
+        raise Refused(
+            f"{address[:80]!r} is not a task address", "such as notes, notes[0] or polish#1/brief"
+        )
+    return address
+
+
 Seconds = Annotated[
     float, BeforeValidator(_read_seconds), Field(ge=0, le=86_400, allow_inf_nan=False)
 ]
 """A number of seconds, as in HTTP's own header, or a duration such as `1.5s`."""
-Address = Annotated[str, Field(pattern=rf"^{_SEGMENT.pattern}(/{_SEGMENT.pattern})*$")]
+Address = Annotated[str, AfterValidator(_check_address)]
 
 
 class TokenUsage(Document):
