@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, Tag, ValidationError
 
@@ -137,7 +137,10 @@ def _issue(detail: Any, place: _Place) -> Issue | None:
     if words is None:
         return None
     issue = place.source.issue(
-        words.message, words.at or place.path, key=words.key, hint=words.hint
+        words.message,
+        words.at or place.path,
+        key=words.key or detail["loc"][-1:] == ("[key]",),
+        hint=words.hint,
     )
     if "api_key" in place.path:
         # Someone may have written the key itself here: it must not reach a log.
@@ -228,18 +231,21 @@ def _choices(annotation: Any) -> list[str]:
     return []
 
 
-def _missing(place: _Place, context: Any, said: str) -> _Words:
-    return _Words(f"{place.label} is missing", _likely_misspelt(place))
+def _missing(place: _Place, context: Any, said: str) -> _Words | None:
+    known = _fields(place.owner) if place.owner else {}
+    if isinstance(place.around, dict):
+        keys = cast("dict[str, Any]", place.around)
+        misspelt = close(str(place.step), (key for key in keys if key not in known))
+        if misspelt and _meant(misspelt, known) == place.step:
+            return None  # Told with the unknown key.
+    return _Words(f"{place.label} is missing")
 
 
-def _likely_misspelt(place: _Place) -> str | None:
-    unknown = (
-        set(place.around or ()) - set(_fields(place.owner))
-        if place.owner
-        else set[str]()
-    )
-    found = close(str(place.step), unknown)
-    return f"is {shown(found)} meant to be it?" if found else None
+def _meant(key: str, known: Iterable[str]) -> str | None:
+    """Give the known key that an unknown one stands for."""
+    known = list(known)
+    other = _MEANT.get(key)
+    return other if other in known else close(key, known)
 
 
 def _unknown_key(place: _Place, context: Any, said: str) -> _Words | None:
@@ -249,9 +255,7 @@ def _unknown_key(place: _Place, context: Any, said: str) -> _Words | None:
         trap = _comma(place, known)
         if trap is not None:
             return trap if trap.message else None
-    meant = _MEANT.get(key)
-    if meant not in known:
-        meant = close(key, known)
+    meant = _meant(key, known)
     if ":" in key and key.partition(":")[0] in known:
         hint = "write a space after the colon"
     elif key == "<<":
@@ -293,8 +297,10 @@ def _comma(place: _Place, known: list[str]) -> _Words | None:
 
 def _wrong_type(expected: str) -> Callable[[_Place, Any, str], _Words]:
     def words(place: _Place, context: Any, said: str) -> _Words:
+        value = place.value
+        found = repr(value) if isinstance(value, float) else describe(value)
         return _Words(
-            f"{place.label} must be {expected}, not {describe(place.value)}",
+            f"{place.label} must be {expected}, not {found}",
             _type_hint(place, expected),
         )
 
@@ -332,7 +338,13 @@ def _type_hint(place: _Place, expected: str) -> str | None:
 
 
 def _keyed(annotation: Any) -> bool:
-    return typing.get_origin(annotation) is dict
+    """Say whether a mapping gives ids to models, so that a list is a likely mistake."""
+    if typing.get_origin(annotation) is not dict:
+        return False
+    inner = _bare(typing.get_args(annotation)[1])
+    return bool(_tagged(inner)) or (
+        isinstance(inner, type) and issubclass(inner, BaseModel)
+    )
 
 
 _TEXT, _WHOLE, _NUMBER, _BOOLEAN = "text", "a whole number", "a number", "true or false"
@@ -353,9 +365,12 @@ def _choice(place: _Place, context: Any, said: str) -> _Words:
     value = (
         shown(place.value) if isinstance(place.value, str) else describe(place.value)
     )
+    hint = f"did you mean {found!r}?" if found else None
+    if len(choices) > 8:
+        message = f"{place.label} cannot be {value}"
+        return _Words(message, hint or f"it is one of {', '.join(choices)}")
     return _Words(
-        f"{place.label} must be one of {', '.join(choices)}, not {value}",
-        f"did you mean {found!r}?" if found else None,
+        f"{place.label} must be one of {', '.join(choices)}, not {value}", hint
     )
 
 
