@@ -63,9 +63,7 @@ class _Examination:
             self._model(root, agent.model, ("agents", name, "model"))
             for index, tool in enumerate(agent.tools):
                 if tool not in root.tools:
-                    self._problems.unknown(
-                        root, "tool", tool, root.tools, ("agents", name, "tools", index)
-                    )
+                    self._tool(root, tool, ("agents", name, "tools", index))
             for key in ("role", "goal", "backstory", "instructions"):
                 self._agent_text(root, ("agents", name, key), getattr(agent, key), names)
         for name, pool in root.pools.items():
@@ -87,11 +85,12 @@ class _Examination:
     def _model(self, root: ir.Workflow, model: str | None, path: Place) -> None:
         if model is None or model in root.models or _MODEL.fullmatch(model):
             return
-        hint = (
-            self._problems.meant(model, root.models)
-            or "name one of `models`, or write provider/name"
-        )
-        self._problems.tell(root, f"unknown model {model!r}", path, hint=hint)
+        hint = "name one of `models`, or write provider/name"
+        self._problems.unknown(root, "model", model, root.models, path, hint=hint)
+
+    def _tool(self, root: ir.Workflow, tool: str, path: Place) -> None:
+        hint = "name it under `tools:`; `{}` is enough"
+        self._problems.unknown(root, "tool", tool, root.tools, path, hint=hint)
 
     def _agent_text(self, root: ir.Workflow, path: Place, text: str | None, names: Names) -> None:
         if text is None or "{" not in text:
@@ -121,7 +120,11 @@ class _Examination:
 
     def _nested_teams(self, root: ir.Workflow) -> None:
         inner = {
-            name: [member for member in team.members if member in root.teams]
+            name: [
+                member
+                for member in team.members
+                if member in root.teams and member not in root.agents
+            ]
             for name, team in root.teams.items()
         }
         for cycle in _cycles(inner):
@@ -232,14 +235,7 @@ class _Examination:
                     plan, step, place_of(plan, step, "with"), step.arguments, names
                 )
                 if task.tool not in root.tools:
-                    self._problems.unknown(
-                        root,
-                        "tool",
-                        task.tool,
-                        root.tools,
-                        place_of(plan, step, "tool"),
-                        hint="name it under `tools:`; `{}` is enough",
-                    )
+                    self._tool(root, task.tool, place_of(plan, step, "tool"))
                 else:
                     self._tool_arguments(plan, step, task, root.tools[task.tool])
             case ir.WorkflowTask() as task:
@@ -301,10 +297,15 @@ class _Examination:
             if name == step.id:
                 self._paths.itself(plan, step, path)
                 continue
-            hint = None
-            if visible(plan, name) is not None:
-                hint = "inside a block `depends_on` names the block's own tasks"
-            self._problems.unknown(plan.workflow, "task", name, plan.ids, path, hint=hint)
+            if visible(plan, name) is None:
+                self._paths.task(plan, name, path)
+                continue
+            self._problems.tell(
+                plan.workflow,
+                f"task {name!r} is not in this block",
+                path,
+                hint="`depends_on` names tasks beside this one; the block itself may depend on it",
+            )
         if plan.process is ir.Process.PARALLEL and step.dependencies:
             first = plan.steps[step.dependencies[0]].id
             self._problems.tell(

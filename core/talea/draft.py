@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from talea import ir
-from talea.errors import ExpressionError
+from talea.errors import ExpressionError, UsageError
 from talea.expr import (
     Expression,
     Structure,
@@ -23,6 +23,7 @@ from talea.expr import (
     walk_texts,
 )
 from talea.graph import InputSpec, Plan, Step
+from talea.load import is_file_reference, workflow_file
 from talea.problems import Place, Problems
 from talea.schema import Schema, SchemaError, compile_schema
 
@@ -41,14 +42,15 @@ class Drafter:
         self._open: dict[int, str] = {}
         self._depth = 0
         self._answering: dict[tuple[int, str, tuple[str, ...]], tuple[str, ...]] = {}
-        self.root = self._workflow(root, root, root.name, ())
-        self._unused(root)
+        self.root = self._document(root)
 
-    def _unused(self, root: ir.Workflow) -> None:
-        """Draft the workflows that nothing calls as well: their problems count too."""
+    def _document(self, root: ir.Workflow) -> Plan:
+        """Draft a document; the workflows in it that nothing calls as well, for their problems."""
+        plan = self._workflow(root, root, root.name, ())
         for name, workflow in root.workflows.items():
             if id(workflow) not in self._made:
                 self._workflow(root, workflow, name, ("workflows", name))
+        return plan
 
     def _workflow(
         self, root: ir.Workflow, workflow: ir.InlineWorkflow, name: str, path: Place
@@ -152,6 +154,7 @@ class Drafter:
         if task.output is not None:
             step.output = self._schema(plan.workflow, (*plan.path, *place, "output"), task.output)
         if isinstance(task, ir.RepeatableTask):
+            step.loop, step.retry, step.timeout = task.loop, task.retry, task.timeout
             if task.has_fallback:
                 step.fallback = self._structure(plan, (*place, "fallback"), task.fallback)
                 _note(mentioned, step.fallback)
@@ -171,13 +174,15 @@ class Drafter:
                 mentioned.update(dict.fromkeys(task.context))
                 step.agents = self._agents(plan, task)
             case ir.ToolTask():
-                step.arguments = self._structure(plan, (*place, "with"), task.with_)
+                if task.with_:
+                    step.arguments = self._structure(plan, (*place, "with"), task.with_)
                 _note(mentioned, step.arguments)
             case ir.ValueTask():
                 step.value = self._structure(plan, (*place, "value"), task.value)
                 _note(mentioned, step.value)
             case ir.WorkflowTask():
-                step.arguments = self._structure(plan, (*place, "with"), task.with_)
+                if task.with_:
+                    step.arguments = self._structure(plan, (*place, "with"), task.with_)
                 _note(mentioned, step.arguments)
                 self._inside(plan, step)
             case ir.BlockTask():
@@ -225,9 +230,16 @@ class Drafter:
         return plan, free
 
     def _called(self, plan: Plan, step: Step, name: str) -> Plan | None:
+        """Give the plan of a workflow of this document, or of a file that is a root of its own."""
         root = plan.workflow
-        workflow = root.workflows.get(name)
         place = (*plan.path, "tasks", step.id, "workflow")
+        workflow = root.workflows.get(name)
+        if workflow is None and is_file_reference(name):
+            try:
+                workflow = workflow_file(root, name)
+            except UsageError as error:
+                self._problems.tell(root, error.message, place, hint=error.hint)
+                return None
         if workflow is None:
             self._problems.unknown(root, "workflow", name, root.workflows, place)
             return None
@@ -237,7 +249,11 @@ class Drafter:
             self._problems.tell(root, f"a workflow calls itself: {' → '.join(chain)}", place)
             return None
         found = self._made.get(id(workflow))
-        return found or self._workflow(root, workflow, name, ("workflows", name))
+        if found is not None:
+            return found
+        if isinstance(workflow, ir.Workflow):
+            return self._document(workflow)
+        return self._workflow(root, workflow, name, ("workflows", name))
 
     def _agents(self, plan: Plan, task: ir.AgentTask | ir.TeamTask) -> tuple[str, ...]:
         """Give every agent that may come to answer a task."""

@@ -94,7 +94,11 @@ class Step:
     """Whether a stop spares it: it waits for failures, or only for tasks that do."""
     when: Expression | bool | None = None
     for_each: Expression | list[Any] | None = None
+    loop: ir.Loop | None = None
     until: Expression | bool | None = None
+    retry: ir.Retry | None = None
+    timeout: float | None = None
+    """Seconds for one attempt."""
     fallback: Structure | None = None
     prompt: Template | None = None
     expected_output: Template | None = None

@@ -47,6 +47,7 @@ class Paths:
         self._problems = problems
         self._shapes = Shapes()
         self._skippable: dict[Plan, set[int]] = {}
+        self._inner: dict[Plan, dict[str, str]] = {}
 
     # The three forms in which expressions are written.
 
@@ -131,6 +132,17 @@ class Paths:
         start, end = (path.start, path.end) if path else (None, None)
         owner = visible(plan, name)
         if owner is None:
+            block = self._block_with(plan, name)
+            if block is not None:
+                self._problems.tell(
+                    plan.workflow,
+                    f"task {name!r} is inside the block {block!r}, and not seen from here",
+                    place,
+                    start=start,
+                    end=end,
+                    hint=f"what the block gives is `tasks.{block}.output`",
+                )
+                return None
             known = {known: None for scope in scopes(plan) for known in scope.ids}
             self._problems.unknown(plan.workflow, "task", name, known, place, start=start, end=end)
             return None
@@ -148,6 +160,21 @@ class Paths:
                 return None
             inner = inner.scope
         return owner
+
+    def _block_with(self, plan: Plan, name: str) -> str | None:
+        """Give the id of a visible block that has such a task."""
+        for scope in scopes(plan):
+            inner = self._inner.get(scope)
+            if inner is None:
+                inner = self._inner[scope] = {
+                    id: step.id
+                    for step in scope.steps
+                    if step.plan is not None and step.plan.scope is scope
+                    for id in step.plan.ids
+                }
+            if name in inner:
+                return inner[name]
+        return None
 
     def itself(self, plan: Plan, step: Step, place: Place, path: Path | None = None) -> None:
         """Tell that a task depends on itself."""
@@ -196,6 +223,8 @@ class Paths:
         if shape is None:
             message, hint = _NOT_HERE.get(path.root, (f"unknown name {path.root!r}", None))
             hint = hint or self._problems.meant(path.root, names)
+            if place[-1] == "when" and path.root in ("item", "index"):
+                hint = "`when` decides on the whole task, before its items"
             self._problems.tell(root, message, place, start=path.start, end=path.end, hint=hint)
         elif path.steps:
             name = path.steps[0]

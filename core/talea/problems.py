@@ -82,20 +82,22 @@ class Problems:
             key=key,
             start=start,
             end=end,
-            hint=self.meant(name, known) or hint,
+            hint=self.meant(name, known, hint),
         )
 
-    def meant(self, name: str, known: Mapping[str, object]) -> str | None:
-        """Give a hint at the name that was meant, or at all that there are if they are few."""
+    def meant(
+        self, name: str, known: Mapping[str, object], otherwise: str | None = None
+    ) -> str | None:
+        """Give a hint at the name that was meant; else the other hint, or all names if few."""
         self._suggested += 1
         if self._suggested > _MOST_SUGGESTIONS:
-            return None
+            return otherwise
         close = get_close_matches(name, known, 1)
         if close:
             return f"did you mean {close[0]!r}?"
-        if 0 < len(known) <= 8:
+        if otherwise is None and 0 < len(known) <= 8:
             return f"there is {', '.join(map(repr, known))}"
-        return None
+        return otherwise
 
     def in_order(self) -> list[Issue]:
         """Give the issues by their place in the text, files in the order in which they were met.
