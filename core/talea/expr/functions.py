@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from talea.expr.values import (
     MAX_DEPTH,
-    MAX_NUMBER,
     MAX_TEXT,
+    MAX_VALUES,
+    TEXT_PER_STEP,
     Budget,
     Refusal,
     check_number,
+    check_size,
+    is_integer,
     to_json,
-    to_text,
     type_name,
 )
 
 REQUIRED: Any = object()
 """The default of an argument that has none."""
 
-_NUMBER = re.compile(
-    r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?(?P<exponent>[eE][+-]?\d+)?", re.ASCII
-)
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?(?P<exponent>[eE][+-]?\d+)?", re.ASCII)
 _MAX_DIGITS = 400
 
 
@@ -67,6 +67,11 @@ class Function:
         """How many arguments must be given."""
         return sum(parameter.default is REQUIRED for parameter in self.parameters)
 
+    @property
+    def most(self) -> int | None:
+        """How many arguments may be given by place; None if that is open."""
+        return None if self.many else len(self.parameters)
+
     def check(self, arguments: Sequence[Any]) -> None:
         """Refuse arguments of the wrong types. Their number has been checked by the compiler."""
         for place, value in enumerate(arguments):
@@ -80,13 +85,7 @@ class Function:
 
 def _fits(value: Any, types: tuple[str, ...]) -> bool:
     kind = type_name(value)
-    return (
-        kind in types or "any" in types or ("integer" in types and _is_integer(value))
-    )
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return kind in types or "any" in types or ("integer" in types and is_integer(value))
 
 
 def _name(value: Any) -> str:
@@ -97,11 +96,15 @@ def _len(_budget: Budget, value: Any) -> int:
     return len(value)
 
 
-def _ordered(name: str, values: Sequence[Any]) -> None:
+def _check_order(name: str, values: Sequence[Any], budget: Budget) -> None:
+    """Refuse values that have no order, and pay for putting them into one."""
     kinds = {type_name(value) for value in values}
     if kinds - {"number"} and kinds - {"text"}:
         found = ", ".join(sorted(kinds))
         raise Refusal(f"{name}() takes numbers only, or texts only, not {found}")
+    budget.spend_list(len(values))
+    rounds = len(values).bit_length()
+    budget.spend(rounds * sum(len(v) for v in values if isinstance(v, str)) // TEXT_PER_STEP)
 
 
 def _extreme(name: str, choose: Callable[[Sequence[Any]], Any]) -> Callable[..., Any]:
@@ -109,14 +112,11 @@ def _extreme(name: str, choose: Callable[[Sequence[Any]], Any]) -> Callable[...,
         items: Sequence[Any] = values
         if len(values) == 1:
             if not isinstance(values[0], list):
-                raise Refusal(
-                    f"{name}() takes a list, or several values, not {_name(values[0])}"
-                )
-            items = values[0]
-        budget.spend_list(len(items))
+                raise Refusal(f"{name}() takes a list, or several values, not {_name(values[0])}")
+            items = cast("list[Any]", values[0])
         if not items:
             raise Refusal(f"{name}() of an empty list has no value")
-        _ordered(name, items)
+        _check_order(name, items, budget)
         return choose(items)
 
     return call
@@ -132,32 +132,30 @@ def _sum(budget: Budget, values: list[Any]) -> float:
     return total
 
 
-def _sorted(
-    budget: Budget, values: list[Any], key: str | None, reverse: bool
-) -> list[Any]:  # noqa: FBT001 - an argument of the language
-    budget.spend_list(len(values) * 8)
+def _sorted(budget: Budget, values: list[Any], key: str | None, reverse: bool) -> list[Any]:
     if key is None:
         marks = values
     else:
+        budget.spend_list(len(values))
         marks: list[Any] = []
         for value in values:
             if not isinstance(value, dict) or key not in value:
                 raise Refusal(f"sorted() by {key!r} needs objects that all have it")
-            marks.append(value[key])
-    _ordered("sorted", marks)
+            marks.append(cast("dict[str, Any]", value)[key])
+    _check_order("sorted", marks, budget)
     order = sorted(range(len(values)), key=marks.__getitem__, reverse=reverse)
     return [values[place] for place in order]
 
 
 def _range(budget: Budget, *bounds: int) -> list[int]:
-    if len(bounds) == 3 and bounds[2] == 0:
+    if len(bounds) > 3:
+        raise Refusal(f"range() takes 1 to 3 arguments, not {len(bounds)}")
+    for bound in bounds:
+        check_number(bound)
+    if bounds[2:] == (0,):
         raise Refusal("range() needs a step other than 0")
     numbers = range(*bounds)
-    if numbers and len(str(max(abs(numbers[0]), abs(numbers[-1])))) > len(
-        str(MAX_NUMBER)
-    ):
-        raise Refusal("range() of numbers that are too large")
-    # `len` of a range fails beyond the machine's word; its ends tell as well.
+    # Not `len(numbers)`, which fails beyond the machine's word.
     budget.spend_list((numbers[-1] - numbers[0]) // numbers.step + 1 if numbers else 0)
     return list(numbers)
 
@@ -181,8 +179,8 @@ def _identity(value: Any, budget: Budget, depth: int) -> Any:
     """Give what can be hashed, and is equal exactly where two values are the same."""
     if depth > MAX_DEPTH:
         raise Refusal(f"unique() takes values of at most {MAX_DEPTH} levels")
-    budget.spend(1)
     kind = type_name(value)
+    budget.spend(1 + (len(value) // TEXT_PER_STEP if kind == "text" else 0))
     if kind == "list":
         return kind, tuple([_identity(part, budget, depth + 1) for part in value])
     if kind == "object":
@@ -196,12 +194,10 @@ def _flatten(budget: Budget, lists: list[Any]) -> list[Any]:
     flat: list[Any] = []
     for values in lists:
         if not isinstance(values, list):
-            raise Refusal(
-                f"flatten() takes a list of lists, not of {type_name(values)}"
-            )
-        budget.spend_list(len(flat) + len(values))
-        budget.left += len(flat)
-        flat.extend(values)
+            raise Refusal(f"flatten() takes a list of lists, not of {type_name(values)}")
+        items = cast("list[Any]", values)
+        budget.spend(1 + len(items))
+        flat.extend(items)
     return flat
 
 
@@ -233,12 +229,12 @@ def _join(budget: Budget, values: list[Any], separator: str) -> str:
 
 
 def _split(budget: Budget, text: str, separator: str | None) -> list[str]:
-    budget.spend_text(len(text))
     if separator == "":
         raise Refusal("split() needs a separator that is not empty")
-    parts = len(text) // 2 + 1 if separator is None else text.count(separator) + 1
-    budget.spend_list(parts)
-    return text.split(separator)
+    budget.spend_text(len(text))
+    parts = text.split(separator, MAX_VALUES)
+    budget.spend_list(len(parts))
+    return parts
 
 
 def _on_text(operate: Callable[..., Any]) -> Callable[..., Any]:
@@ -277,9 +273,7 @@ def _number(_budget: Budget, value: Any) -> float:
 
 
 def _string(budget: Budget, value: Any) -> str:
-    text = to_text(value)
-    budget.spend_text(len(text))
-    return text
+    return value if isinstance(value, str) else _json(budget, value)
 
 
 def _round(_budget: Budget, number: float, digits: int) -> float:
@@ -289,6 +283,7 @@ def _round(_budget: Budget, number: float, digits: int) -> float:
 
 
 def _json(budget: Budget, value: Any) -> str:
+    budget.spend(check_size(value))
     text = to_json(value)
     budget.spend_text(len(text))
     return text

@@ -32,9 +32,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPE = re.compile(
-    r"\\(?:(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2})|(.))", re.DOTALL
-)
+_ESCAPE = re.compile(r"\\(?:(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPES = {
     "\\": "\\", "'": "'", '"': '"', "/": "/", "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f",
 }  # fmt: skip
@@ -144,9 +142,7 @@ class _Nesting:
             self.elses, self.prefixes = self.elses + self.prefixes + 1, 0
         elif token in _CLOSES:
             if not self.brackets or self.brackets[-1][0] != _CLOSES[token]:
-                raise ExpressionError(
-                    f"{token!r} closes nothing", self.source, start, start + 1
-                )
+                raise ExpressionError(f"{token!r} closes nothing", self.source, start, start + 1)
             self.elses, self.prefixes = self.brackets.pop()[2], 0
         elif token == ",":
             self.elses = self.brackets[-1][2] + 1 if self.brackets else 0
@@ -159,14 +155,10 @@ class _Nesting:
     def end(self) -> None:
         if self.brackets:
             bracket, start, _ = self.brackets[-1]
-            raise ExpressionError(
-                f"{bracket!r} is never closed", self.source, start, start + 1
-            )
+            raise ExpressionError(f"{bracket!r} is never closed", self.source, start, start + 1)
 
 
-def _check_before_text(
-    source: str, start: int, end: int, before: str, kind_before: str
-) -> None:
+def _check_before_text(source: str, start: int, end: int, before: str, kind_before: str) -> None:
     if kind_before == "text":
         hint = "write `+` between them"
         raise ExpressionError("two texts side by side", source, start, end, hint=hint)
@@ -192,10 +184,7 @@ def _unknown(source: str, place: int) -> ExpressionError:
     elif character.isdigit():
         message, hint = "this is not a number", "write it like 12, 0.5 or 1e3"
     elif character.isalpha():
-        message, hint = (
-            f"{character!r} cannot be part of a name",
-            'write ["key"] for other keys',
-        )
+        message, hint = (f"{character!r} cannot be part of a name", 'write ["key"] for other keys')
     elif character.isprintable():
         message = f"{character!r} is not part of the language"
     else:

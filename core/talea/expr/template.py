@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any, cast
 
 from talea.errors import ExpressionError
-from talea.expr.compiler import Expression, Names, Path, compile_expression
+from talea.expr.compiler import Expression, compile_expression
 from talea.expr.lexer import TEXT
+from talea.expr.paths import Names, Path
 from talea.expr.values import MAX_DEPTH, MAX_TEXT, Refusal, check_size, to_text
 
 Place = tuple[str | int, ...]
@@ -42,13 +43,9 @@ class Template:
         self.text = text
         self.holes = holes
         self.paths: tuple[Path, ...] = tuple(
-            path.shifted(hole.start + 2)
-            for hole in holes
-            for path in hole.expression.paths
+            path.shifted(hole.start + 2) for hole in holes for path in hole.expression.paths
         )
-        self.tasks = tuple(
-            dict.fromkeys(id for hole in holes for id in hole.expression.tasks)
-        )
+        self.tasks = tuple(dict.fromkeys(id for hole in holes for id in hole.expression.tasks))
         self.lone = len(holes) == 1 and not (
             text[: holes[0].start].strip() or text[holes[0].end :].strip()
         )
@@ -78,19 +75,13 @@ class Template:
 
     def value(self, names: Names) -> Any:
         """Give the text, or the value of a lone hole with its type. Raises ExpressionError."""
-        return (
-            self._fill(self.holes[0], names, _as_it_is)
-            if self.lone
-            else self.render(names)
-        )
+        return self._fill(self.holes[0], names, _as_it_is) if self.lone else self.render(names)
 
     def _fill(self, hole: Hole, names: Names, convert: Callable[[Any], Any]) -> Any:
         try:
             return convert(hole.expression.evaluate(names))
         except Refusal as refusal:
-            raise ExpressionError(
-                refusal.message, self.text, hole.start, hole.end
-            ) from None
+            raise ExpressionError(refusal.message, self.text, hole.start, hole.end) from None
         except ExpressionError as error:
             raise _moved(error, self.text, hole.start + 2) from error.__cause__
 
@@ -98,7 +89,7 @@ class Template:
         return f"Template({self.text!r})"
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def compile_template(text: str) -> Template:
     """Compile a text. Raises ExpressionError with the place in the text."""
     return Template(text, tuple(_holes(text)))
@@ -157,21 +148,16 @@ def _as_it_is(value: Any) -> Any:
 class Structure:
     """A compiled structure: JSON data whose texts are templates, each under its place."""
 
-    __slots__ = ("_render", "tasks", "templates", "value")
+    __slots__ = ("_render", "constant", "tasks", "templates", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
         templates: list[tuple[Place, Template]] = []
         self._render = _compile(value, (), templates)
         self.templates = tuple(templates)
-        self.tasks = tuple(
-            dict.fromkeys(id for _, each in templates for id in each.tasks)
-        )
-
-    @property
-    def constant(self) -> bool:
+        self.tasks = tuple(dict.fromkeys(id for _, each in templates for id in each.tasks))
+        self.constant = all(template.constant for _, template in templates)
         """Whether it holds no hole."""
-        return all(template.constant for _, template in self.templates)
 
     def render(self, names: Names) -> Any:
         """Give the data, every template in it rendered. Raises ExpressionError.
@@ -180,7 +166,8 @@ class Structure:
         shared with the names.
         """
         value = self._render(names)
-        if len(self.templates) > 1:
+        # A value that is copied, or wrapped once more in each iteration, grows beyond all bounds.
+        if not (self.constant or isinstance(self.value, str)):
             try:
                 check_size(value)
             except Refusal as refusal:
@@ -208,9 +195,7 @@ def walk_texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
 _Render = Callable[[Names], Any]
 
 
-def _compile(
-    value: Any, place: Place, templates: list[tuple[Place, Template]]
-) -> _Render:
+def _compile(value: Any, place: Place, templates: list[tuple[Place, Template]]) -> _Render:
     if len(place) > MAX_DEPTH:
         raise ExpressionError(f"the structure has more than {MAX_DEPTH} levels")
     if isinstance(value, str):

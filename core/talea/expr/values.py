@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 from talea.errors import ExpressionError
@@ -45,9 +44,7 @@ class Budget:
     def spend_text(self, length: int) -> None:
         """Pay for copying or searching that many characters, which must fit one text."""
         if length > MAX_TEXT:
-            raise Refusal(
-                f"a text of {length:,} characters is longer than {MAX_TEXT:,}"
-            )
+            raise Refusal(f"a text of {length:,} characters is longer than {MAX_TEXT:,}")
         self.spend(1 + length // TEXT_PER_STEP)
 
     def spend_list(self, length: int) -> None:
@@ -59,22 +56,35 @@ class Budget:
 
 def type_name(value: object) -> str:
     """Name the type of a JSON value in the language's words; all numbers are one type."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    for kind, name in _TYPE_NAMES:
+    name = _TYPE_NAMES.get(type(value))
+    if name is not None:
+        return name
+    for kind, name in _TYPE_NAMES.items():
         if isinstance(value, kind):
             return name
     return type(value).__name__
 
 
-_TYPE_NAMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (str, "text"),
-    ((int, float), "number"),
-    (list, "list"),
-    (Mapping, "object"),
-)
+# The order matters to subclasses alone: a boolean is an `int` in Python.
+_TYPE_NAMES: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    str: "text",
+    int: "number",
+    float: "number",
+    list: "list",
+    dict: "object",
+}
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number; a boolean is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_integer(value: object) -> bool:
+    """Whether it is a whole number, written without a fraction."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def same(left: Any, right: Any, budget: Budget) -> bool:
@@ -84,17 +94,22 @@ def same(left: Any, right: Any, budget: Budget) -> bool:
         return False
     if kind == "list":
         budget.spend(1 + len(left))
-        return len(left) == len(right) and all(
-            [
-                same(ours, theirs, budget)
-                for ours, theirs in zip(left, right, strict=True)
-            ]
-        )
+        if len(left) != len(right):
+            return False
+        for ours, theirs in zip(left, right, strict=True):
+            if not same(ours, theirs, budget):
+                return False
+        return True
     if kind == "object":
         budget.spend(1 + len(left))
-        return left.keys() == right.keys() and all(
-            [same(left[key], right[key], budget) for key in left]
-        )
+        if left.keys() != right.keys():
+            return False
+        for key in left:
+            if not same(left[key], right[key], budget):
+                return False
+        return True
+    if kind == "text" and len(left) == len(right):
+        budget.spend(len(left) // TEXT_PER_STEP)
     return bool(left == right)
 
 
@@ -108,11 +123,11 @@ def check_number(value: float) -> float:
     return value
 
 
-def check_size(value: Any) -> None:
+def check_size(value: Any) -> int:
     """Refuse a value with too many parts, too much text or too many levels.
 
     Parts count as often as they stand there: data may share what it repeats, so that a few steps
-    make a value whose text would fill the memory.
+    make a value whose text would fill the memory. Gives the steps that all its parts are worth.
     """
     level: list[Any] = [value]
     values = characters = 0
@@ -137,7 +152,7 @@ def check_size(value: Any) -> None:
         if characters > MAX_TEXT:
             raise Refusal(f"the value has more than {MAX_TEXT:,} characters of text")
         if not deeper:
-            return
+            return values + characters // TEXT_PER_STEP
         level = deeper
     raise Refusal(f"the value has more than {MAX_DEPTH} levels")
 
@@ -151,11 +166,9 @@ def to_json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise Refusal("the value holds a number that is not finite") from None
+        raise Refusal("the value holds a number that JSON cannot hold") from None
     except TypeError:
-        raise Refusal(
-            f"the value holds what is not JSON data: {type_name(value)}"
-        ) from None
+        raise Refusal(f"the value holds what is not JSON data: {type_name(value)}") from None
 
 
 def to_text(value: Any) -> str:
@@ -200,9 +213,7 @@ def _check_characters(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ValueError(
-            "the JSON holds half of a surrogate pair, which is no character"
-        ) from None
+        raise ValueError("the JSON holds half of a surrogate pair, which is no character") from None
 
 
 def _parse_int(digits: str) -> int:
