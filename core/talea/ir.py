@@ -30,6 +30,7 @@ from pydantic import (
     StrictBool,
     Tag,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema
 
@@ -476,7 +477,9 @@ class AgentTask(RepeatableTask):
         default=None, description="The pool that an agent is chosen from."
     )
     capabilities: tuple[str, ...] | None = Field(
-        default=None, description="Any agent that has all of these does it."
+        default=None,
+        min_length=1,
+        description="Any agent that has all of these does it.",
     )
     prompt: Text = Field(description="What the agent is asked.")
     context: tuple[str, ...] = Field(
@@ -485,6 +488,16 @@ class AgentTask(RepeatableTask):
     expected_output: Text | None = Field(
         default=None, description="What a good answer looks like."
     )
+
+    @model_validator(mode="after")
+    def _has_one_doer(self) -> AgentTask:
+        # By its keys a task has one already; but one may be null, or the task built in Python.
+        if [self.agent, self.pool, self.capabilities].count(None) != 2:
+            raise Refused(
+                "an agent task has exactly one of agent, pool and capabilities",
+                "name the agent, or a pool of them, or what it must be capable of",
+            )
+        return self
 
 
 class ToolTask(RepeatableTask):

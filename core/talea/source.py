@@ -32,7 +32,7 @@ Steps = tuple[str | int, ...]
 _LINE = re.compile(r"\r\n?|\n")
 # Control characters, separators that YAML takes for line breaks, overrides of the writing direction
 # (CVE-2021-42574), a BOM in the middle, and what UTF-8 cannot hold.
-_REFUSED = re.compile(
+REFUSED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
 _PAIR = re.compile(
@@ -221,7 +221,7 @@ class Source:
         text = self.text[starts[line - 1] : stop].rstrip("\r\n")
         before, marked = col - 1, max(1, min(end - start, len(text) - col + 1))
         cut = max(0, before - 100)
-        shown_text = _REFUSED.sub("\ufffd", text[cut : before + 60].replace("\t", " "))
+        shown_text = REFUSED.sub("\ufffd", text[cut : before + 60].replace("\t", " "))
         marked = max(1, min(marked, len(shown_text) - (before - cut)))
         if cut:
             shown_text, before = "…" + shown_text, before - cut + 1
@@ -336,7 +336,7 @@ def _allowed(first: bool) -> str:
 
 
 def _refused(text: str) -> Iterator[re.Match[str]]:
-    for count, match in enumerate(_REFUSED.finditer(text)):
+    for count, match in enumerate(REFUSED.finditer(text)):
         if count == MAX_ISSUES:
             return
         yield match
