@@ -1,0 +1,5 @@
+"""`python -m talea`."""
+
+from talea.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""How a run stands at this moment: a fold over its events, for those who watch it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from talea.events import (
+    Answered,
+    Asked,
+    AttemptFailed,
+    Event,
+    ModelCalled,
+    RunEnded,
+    RunStarted,
+    Status,
+    TaskEnded,
+    TaskStarted,
+    TaskWaiting,
+    Usage,
+)
+
+_OWN = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(slots=True)
+class Row:
+    """One task of the workflow, or one inside of it, as it stands."""
+
+    address: str
+    status: Status = Status.PENDING
+    started: float | None = None
+    ended: float | None = None
+    agent: str | None = None
+    note: str = ""
+    retries: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(slots=True)
+class Question:
+    """A question that has not been answered. `refusal` says why the last answer did not do."""
+
+    text: str
+    schema: Any
+    refusal: str | None = None
+
+
+@dataclass
+class Board:
+    """A sink. `rows` are the workflow's own tasks; `inner` those at work inside of one of them."""
+
+    tasks: Iterable[str]
+    workflow: str = ""
+    framework: str = ""
+    usage: Usage = field(default_factory=Usage)
+    rows: dict[str, Row] = field(init=False)
+    inner: dict[str, Row] = field(default_factory=dict[str, Row])
+    questions: dict[str, Question] = field(default_factory=dict[str, Question])
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.rows = {name: Row(name) for name in self.tasks}
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        match event:
+            case RunStarted():
+                self.workflow, self.framework = event.workflow, event.framework
+            case TaskStarted():
+                row = self._row(event.address)
+                row.status, row.started = Status.RUNNING, event.time
+            case ModelCalled():
+                self._called(event)
+            case AttemptFailed():
+                own = self._own(event.address)
+                own.note = f"attempt {event.attempt} failed: {event.error.type}"
+                own.retries += 1
+            case Asked():
+                self.questions[event.address] = Question(event.text, event.schema)
+                self._row(event.address).status = Status.WAITING
+            case Answered():
+                self._answered(event)
+            case TaskWaiting():
+                self._row(event.address).status = Status.WAITING
+            case TaskEnded():
+                self._ended(event)
+            case RunEnded():
+                self.ended, self.usage = True, event.usage
+            case _:
+                pass
+
+    def _own(self, address: str) -> Row:
+        """Give the row of the workflow's own task that an address lies in."""
+        found = _OWN.match(address)
+        name = found[0] if found else address
+        return self.rows.setdefault(name, Row(name))
+
+    def _row(self, address: str) -> Row:
+        own = self._own(address)
+        return own if own.address == address else self.inner.setdefault(address, Row(address))
+
+    def _called(self, event: ModelCalled) -> None:
+        own = self._own(event.address)
+        rows = [own] if event.address not in self.inner else [own, self.inner[event.address]]
+        for usage in (self.usage, *(row.usage for row in rows)):
+            usage.begin_call()
+            usage.end_call(event.usage)
+        for row in rows:
+            row.agent = event.agent
+
+    def _answered(self, event: Answered) -> None:
+        question = self.questions.get(event.address)
+        if question is not None and event.refusal is not None:
+            question.refusal = event.refusal
+            return
+        self.questions.pop(event.address, None)
+        self._row(event.address).status = Status.RUNNING
+
+    def _ended(self, event: TaskEnded) -> None:
+        own = self._own(event.address)
+        if own.address != event.address:
+            self.inner.pop(event.address, None)
+            return
+        for address in [at for at in self.inner if self._own(at) is own]:
+            del self.inner[address]
+        own.status, own.ended, own.note = event.status, event.time, event.reason or ""
+        own.agent, own.usage = event.agent or own.agent, event.usage or own.usage

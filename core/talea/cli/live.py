@@ -1,0 +1,123 @@
+"""The live view of a run on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from talea.cli.board import Board, Row
+from talea.cli.terminal import one_line
+from talea.cli.words import MARKS, cost, reason, seconds, tokens
+from talea.events import Status
+
+_STYLES = {
+    Status.PENDING: "dim",
+    Status.RUNNING: "cyan",
+    Status.WAITING: "magenta",
+    Status.SUCCEEDED: "green",
+    Status.FAILED: "bold red",
+    Status.SKIPPED: "dim",
+    Status.UPSTREAM_FAILED: "red",
+    Status.CANCELLED: "yellow",
+}
+_FRAMES_PER_SECOND = 8
+
+
+class LiveView:
+    """Draws a board anew several times a second. Leaves nothing behind when it stops."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._began = time.monotonic()
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(
+            self,
+            console=Console(stderr=True, highlight=False),
+            refresh_per_second=_FRAMES_PER_SECOND,
+            transient=True,
+        )
+
+    def start(self) -> None:
+        """Show the view."""
+        self._live.start(refresh=True)
+
+    def stop(self) -> None:
+        """Take the view away, so that others may write."""
+        self._live.stop()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        now = time.monotonic() - self._began
+        room = max(3, console.size.height - 3)
+        rows, left_out = self._choose(room)
+        grid = Table.grid(padding=(0, 2))
+        for justify in ("left", "left", "right", "right", "left"):
+            grid.add_column(justify=justify, no_wrap=True)
+        for row, depth in rows:
+            grid.add_row(*self._cells(row, depth, now))
+        board = self._board
+        foot = Text(f"{seconds(now)}  {board.usage.model_calls} model calls", style="bold")
+        if board.usage.model_calls:
+            foot.append(f"  {tokens(board.usage)}  {cost(board.usage)}")
+        if left_out:
+            foot.append(f"  {left_out} more tasks not shown", style="dim")
+        yield Group(grid, foot)
+
+    def _choose(self, room: int) -> tuple[list[tuple[Row, int]], int]:
+        """Choose the rows that fit, in document order: those at work first, then the last to end."""
+        everything = list(self._rows())
+        if len(everything) <= room:
+            return everything, 0
+        order = sorted(range(len(everything)), key=lambda i: _rank(everything[i][0]))
+        kept = set(order[:room])
+        chosen = [row for i, row in enumerate(everything) if i in kept]
+        return chosen, len(everything) - len(chosen)
+
+    def _rows(self) -> Iterator[tuple[Row, int]]:
+        inner: dict[str, list[Row]] = {}
+        for address, row in list(self._board.inner.items()):
+            own = address.partition("/")[0].partition("[")[0].partition("#")[0]
+            inner.setdefault(own, []).append(row)
+        for row in list(self._board.rows.values()):
+            yield row, 0
+            for other in inner.get(row.address, ()):
+                yield other, 1
+
+    def _cells(self, row: Row, depth: int, now: float) -> tuple[RenderableType, ...]:
+        style = _STYLES[row.status]
+        at_work = row.status is Status.RUNNING
+        mark = self._spinner.render(now) if at_work else Text(MARKS[row.status], style=style)
+        name = Text("  " * depth)
+        name.append_text(mark if isinstance(mark, Text) else Text(MARKS[row.status]))
+        name.append(f" {row.address}", style="dim" if depth else "bold" if at_work else "")
+        span = ""
+        if row.started is not None:
+            span = seconds((row.ended if row.ended is not None else now) - row.started)
+        used = tokens(row.usage) if row.usage.model_calls else ""
+        note = row.note if at_work or row.status is Status.WAITING else reason(row.note)
+        told = ", ".join(part for part in (row.agent or "", note) if part)
+        return (
+            name,
+            Text(str(row.status), style=style),
+            Text(span),
+            Text(used, style="dim"),
+            Text(one_line(told, 60), style="dim"),
+        )
+
+
+def _rank(row: Row) -> tuple[int, float]:
+    """Rank rows by how much they are worth seeing."""
+    match row.status:
+        case Status.RUNNING | Status.WAITING:
+            return 0, row.started or 0.0
+        case Status.FAILED:
+            return 1, 0.0
+        case Status.PENDING:
+            return 3, 0.0
+        case _:
+            return 2, -(row.ended or 0.0)

@@ -1,0 +1,220 @@
+"""`talea run`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+import click
+
+from talea import __version__
+from talea.cli import FAILED, INTERRUPTED, WAITING
+from talea.cli.board import Board
+from talea.cli.reading import read_inputs, read_pairs, read_workflow
+from talea.cli.terminal import clean, say, stands_on_terminal, to_json
+from talea.cli.words import summarise, tell
+from talea.events import Event, Status
+from talea.ir import LANGUAGE_VERSION
+from talea.plugins import frameworks
+from talea.result import Result
+from talea.run import Prepared, prepare
+
+_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@click.command()
+@click.argument("file")
+@click.option("-f", "--framework", default="simple", show_default=True, help="Run it on this one.")
+@click.option("--agents", metavar="FRAMEWORK", help="Let this framework's agents answer.")
+@click.option(
+    "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
+    help="An input: text where its schema takes only text, else JSON.",
+)  # fmt: skip
+@click.option("--inputs", metavar="FILE", help="Inputs from a YAML or JSON file; - is stdin.")
+@click.option("--tools", metavar="FILE", help="Bind tools: the public functions of a .py file.")
+@click.option("--model", metavar="PROVIDER/NAME", help="For agents that name no model.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="HOST",
+    help="Let keys travel to this host, which the workflow names as a base_url.",
+)  # fmt: skip
+@click.option("--offline", is_flag=True, help="Let a stand-in answer in place of models.")
+@click.option("--replay", metavar="CASSETTE", help="Let a cassette answer in place of models.")
+@click.option(
+    "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
+    help="The answer to a question; several for one address are used in turn.",
+)  # fmt: skip
+@click.option(
+    "--option", "options", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
+    help="An option of the framework's adapter.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object of all that happened.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    file: str,
+    framework: str,
+    agents: str | None,
+    pairs: list[tuple[str, str]],
+    inputs: str | None,
+    tools: str | None,
+    model: str | None,
+    hosts: Sequence[str],
+    offline: bool,
+    replay: str | None,
+    answers: list[tuple[str, str]],
+    options: list[tuple[str, str]],
+    as_json: bool,
+) -> None:
+    """Run a workflow. Its outputs go to standard output, all else to standard error."""
+    from talea.plan import make_plan
+    from talea.tools import load_tools
+
+    workflow = read_workflow(file)
+    plan = make_plan(workflow)
+    for issue in plan.warnings:
+        say(clean(str(issue)))
+    watch = _Watch(Board([step.id for step in plan.steps]), quiet=as_json)
+    prepared = prepare(
+        workflow,
+        read_inputs(plan, inputs, pairs),
+        framework=framework,
+        agents=agents,
+        tools=load_tools(tools) if tools else None,
+        model=model,
+        allow_hosts=hosts,
+        offline=offline,
+        replay=replay,
+        answers=answers,
+        options=dict(options),
+        ask=watch.asker,
+        sinks=[watch.sink],
+    )
+    result = watch.run(prepared)
+    if as_json:
+        click.echo(to_json(as_object(result)))
+    else:
+        for line in summarise(result, watch.board):
+            say(line)
+        _print_outputs(result)
+    ctx.exit(_exit_code(result, watch.interrupted))
+
+
+class _Watch:
+    """One run under the eyes of a person: its view, its questions and its interruption."""
+
+    def __init__(self, board: Board, *, quiet: bool) -> None:
+        self.board = board
+        self.interrupted = False
+        self._show: Callable[[], None] = _do_nothing
+        self._hide: Callable[[], None] = _do_nothing
+        self._plain = False
+        if stands_on_terminal():
+            from talea.cli.live import LiveView
+
+            view = LiveView(board)
+            self._show, self._hide = view.start, view.stop
+        else:
+            self._plain = not quiet
+        self.asker = self._asker() if sys.stdin.isatty() and stands_on_terminal() else None
+
+    def sink(self, event: Event) -> None:
+        """Take an event in, and tell it where nobody sees the live view."""
+        self.board(event)
+        if self._plain and (line := tell(event)):
+            say(line)
+
+    def run(self, prepared: Prepared) -> Result:
+        """Run to the end; the first Ctrl-C ends the run in order, the second one at once."""
+        return asyncio.run(self._run(prepared))
+
+    async def _run(self, prepared: Prepared) -> Result:
+        loop = asyncio.get_running_loop()
+        before = signal.signal(
+            signal.SIGINT, lambda _number, _frame: self._interrupt(loop, prepared)
+        )
+        self._show()
+        try:
+            return await prepared.run()
+        finally:
+            self._hide()
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, loop: asyncio.AbstractEventLoop, prepared: Prepared) -> None:
+        if self.interrupted:
+            os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"\n")  # The cursor was hidden.
+            os._exit(INTERRUPTED)
+        self.interrupted = True
+        loop.call_soon_threadsafe(self._stop, prepared)
+
+    def _stop(self, prepared: Prepared) -> None:
+        say("Interrupted: ending the run in order. Press Ctrl-C again to end at once.")
+        prepared.stop()
+
+    def _asker(self) -> Any:
+        from talea.cli.asking import Asker
+
+        return Asker(self.board, self._hide, self._show)
+
+
+def _do_nothing() -> None:
+    """Show nothing: nobody sees it."""
+
+
+def _exit_code(result: Result, interrupted: bool) -> int:
+    if result.status is Status.SUCCEEDED:
+        return 0
+    if interrupted:
+        return INTERRUPTED
+    return WAITING if result.status is Status.WAITING else FAILED
+
+
+def _print_outputs(result: Result) -> None:
+    """Print the outputs: a lone text as it is, anything else as JSON."""
+    if not result.outputs:
+        return
+    values = list(result.outputs.values())
+    if len(values) == 1 and isinstance(values[0], str):
+        click.echo(clean(values[0]))
+    else:
+        click.echo(to_json(result.outputs))
+
+
+def as_object(result: Result) -> dict[str, Any]:
+    """Give the object of `--json`. Times are in seconds from the start of the run."""
+    told = result.as_json()
+    return {
+        "talea": LANGUAGE_VERSION,
+        "run": told["run"],
+        "framework": told["framework"],
+        "versions": _versions(result.framework),
+        "status": told["status"],
+        "outputs": told["outputs"],
+        "tasks": told["tasks"],
+        "usage": told["usage"],
+        "error": told["error"],
+    }
+
+
+def _versions(framework: str) -> dict[str, str]:
+    """Give the versions that a run depends on: talea, the plugin, and what the plugin requires."""
+    found = {"python": sys.version.partition(" ")[0], "talea": __version__}
+    plugin = next((info.distribution for info in frameworks() if info.name == framework), None)
+    if plugin is None:
+        return found
+    required = [
+        name[0]
+        for line in metadata.requires(plugin) or []
+        if "extra ==" not in line and (name := _REQUIREMENT.match(line))
+    ]
+    for name in [plugin, *required]:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # A requirement of another platform.
+    return found
