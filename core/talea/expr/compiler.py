@@ -119,6 +119,9 @@ class _Run:
         self.budget = Budget()
 
 
+_MISSED = 16
+"""Steps that a guarded error is worth: it is made and caught."""
+
 _Closure = Callable[[_Run], Any]
 _Rows = Callable[[_Run], Iterator[list[Any]]]
 _Step = ast.Attribute | ast.Subscript
@@ -192,7 +195,8 @@ class _Compiler:
 
     def place(self, node: ast.expr | ast.keyword) -> Place:
         end = node.end_col_offset or node.col_offset
-        return Place(self.source, self.offset + node.col_offset, self.offset + end)
+        start = self.offset + node.col_offset
+        return Place(self.source, start, self.offset + end, self.guarded)
 
     def condition(self, node: ast.expr) -> Callable[[_Run], bool]:
         closure, place = self.node(node), self.place(node)
@@ -270,7 +274,7 @@ class _Compiler:
         self, base: ast.Name, steps: list[_Step], node: ast.expr
     ) -> tuple[_Closure, list[_Step]]:
         """Compile a name and its fixed steps; gives the steps that are left."""
-        name = Name(base.id, *self.place(base)[1:])
+        name = Name(base.id, *self.place(base)[1:3])
         if name.name in FUNCTIONS:
             hint = f"write `{name.name}(…)`"
             raise self.place(base).error(f"{name.name!r} is a function", hint=hint)
@@ -482,7 +486,7 @@ class _Compiler:
 
     def variable(self, loop: ast.comprehension) -> str:
         target = loop.target
-        if not isinstance(target, ast.Name) or loop.is_async:
+        if not isinstance(target, ast.Name):
             raise self.place(target).error("a comprehension gives one name to each item")
         if target.id in {*ROOTS, *FUNCTIONS, *LITERALS, *self.variables}:
             hint = "choose another name for the items"
@@ -625,6 +629,7 @@ def _first(arguments: list[tuple[_Closure, bool]], run: _Run) -> Any:
             value = closure(run)
         except ExpressionError as error:
             if is_path and error.missing:
+                run.budget.spend(_MISSED)
                 continue
             raise
         if value is not None:
@@ -666,7 +671,5 @@ _REFUSED: dict[type[ast.expr], tuple[str, str | None]] = {
     ast.Set: ("a set", "write a list: [a, b]"),
     ast.SetComp: ("a set", "write unique([…])"),
     ast.GeneratorExp: ("a bare `for`", "write a list: [… for … in …]"),
-    ast.Lambda: ("`lambda`", None),
     ast.Starred: ("`*`", None),
-    ast.Await: ("`await`", None),
 }

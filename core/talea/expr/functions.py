@@ -180,7 +180,7 @@ def _identity(value: Any, budget: Budget, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise Refusal(f"unique() takes values of at most {MAX_DEPTH} levels")
     kind = type_name(value)
-    budget.spend(1 + (len(value) // TEXT_PER_STEP if kind == "text" else 0))
+    budget.spend(4 + (len(value) // TEXT_PER_STEP if kind == "text" else 0))
     if kind == "list":
         return kind, tuple([_identity(part, budget, depth + 1) for part in value])
     if kind == "object":

@@ -36,6 +36,9 @@ _ESCAPE = re.compile(r"\\(?:(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2})|(.
 _ESCAPES = {
     "\\": "\\", "'": "'", '"': '"', "/": "/", "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f",
 }  # fmt: skip
+_KEYWORDS = frozenset(
+    {"and", "or", "not", "in", "is", "if", "else", "for", "True", "False", "None"}
+)
 _CLOSES = {")": "(", "]": "[", "}": "{"}
 _OTHER_LANGUAGES = {
     "&&": "write `and`",
@@ -90,8 +93,8 @@ def mask(source: str) -> Masked:
         if tokens > MAX_TOKENS:
             message = f"the expression has more than {MAX_TOKENS:,} parts"
             raise ExpressionError(message, source, start, place)
-        if kind == "name" and before == ".":
-            kind = "key"
+        if kind == "name":
+            kind = _kind_of_name(source, start, token, before)
         nesting.follow(token, kind, kind_before, start)
         if kind == "text":
             _check_before_text(source, start, place, before, kind_before)
@@ -103,11 +106,7 @@ def mask(source: str) -> Masked:
         else:
             _check_operator(source, start, place, token, nesting.level)
             pieces.append(token)
-        if kind == "name" and keyword.iskeyword(token):
-            kind = "keyword"
-        elif token in _CLOSES:
-            kind = "closed"
-        before, kind_before = token, kind
+        before, kind_before = token, "closed" if token in _CLOSES else kind
     nesting.end()
     if not tokens:
         raise ExpressionError("the expression is empty", source)
@@ -132,9 +131,9 @@ class _Nesting:
         return len(self.brackets)
 
     def follow(self, token: str, kind: str, kind_before: str, start: int) -> None:
-        if kind in {"number", "text", "key"}:
+        if kind in {"number", "text", "key", "name"}:
             self.prefixes = 0
-        elif kind == "name":
+        elif kind == "keyword":
             self.prefixes = self.prefixes + 1 if token == "not" else 0
             self.elses += token == "else"
         elif token in "([{":
@@ -156,6 +155,17 @@ class _Nesting:
         if self.brackets:
             bracket, start, _ = self.brackets[-1]
             raise ExpressionError(f"{bracket!r} is never closed", self.source, start, start + 1)
+
+
+def _kind_of_name(source: str, start: int, token: str, before: str) -> str:
+    if before == ".":
+        return "key"
+    if not keyword.iskeyword(token):
+        return "name"
+    if token not in _KEYWORDS:
+        message = f"{token!r} is not part of the language"
+        raise ExpressionError(message, source, start, start + len(token))
+    return "keyword"
 
 
 def _check_before_text(source: str, start: int, end: int, before: str, kind_before: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from talea.errors import ExpressionError
@@ -18,11 +19,12 @@ _MAX_SHOWN = 60
 
 
 class Place(NamedTuple):
-    """A part of a source, which errors are about."""
+    """A part of a source, which errors are about. `guarded`: a missing path is no error there."""
 
     source: str
     start: int
     end: int
+    guarded: bool = False
 
     @property
     def text(self) -> str:
@@ -79,7 +81,9 @@ class Path:
 
 def suggest(word: str, words: Iterable[str]) -> str | None:
     """Give a hint with the most similar word, or None."""
-    close = get_close_matches(word, list(words), 1, 0.7)
+    # The time that the comparison takes grows with the square of the length.
+    short = [known for known in islice(words, 200) if len(known) <= _MAX_SHOWN]
+    close = get_close_matches(word[:_MAX_SHOWN], short, 1, 0.7)
     return f"did you mean `{close[0]}`?" if close else None
 
 
@@ -157,7 +161,7 @@ def _nowhere(value: Any, step: str | int, place: Place) -> ExpressionError:
         message = f"{what} of null"
     elif isinstance(value, dict) and isinstance(step, str):
         message = f"there is no key {step!r}"
-        hint = suggest(step, [str(key) for key in cast("dict[Any, Any]", value)][:200])
+        hint = None if place.guarded else suggest(step, cast("dict[str, Any]", value))
     elif isinstance(value, list) and not isinstance(step, str):
         message = f"there is no item {step}, of {len(cast('list[Any]', value))}"
     else:
