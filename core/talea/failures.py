@@ -122,13 +122,17 @@ def _by_status(status: int) -> ErrorType:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and those it was raised from."""
+    """Give an error and those it was raised from; of a group, the first."""
     current: BaseException | None = error
     for _ in range(_MAX_CAUSES):
         if current is None:
             return
         yield current
-        current = current.__cause__
+        if isinstance(current, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", current)
+            current = group.exceptions[0]
+        else:
+            current = current.__cause__
 
 
 def _status(error: BaseException) -> int | None:
@@ -139,7 +143,7 @@ def _status(error: BaseException) -> int | None:
         getattr(response, "status_code", None),
         getattr(error, "code", None),  # google's, urllib's
     ):
-        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
+        if isinstance(value, int) and not isinstance(value, bool) and 300 <= value <= 599:
             return value
     return None
 

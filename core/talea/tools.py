@@ -30,6 +30,10 @@ from typing import (
     get_type_hints,
 )
 
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
 from talea import ir
 from talea.docstring import parse_docstring
 from talea.errors import ErrorType, TaskError, UsageError
@@ -75,6 +79,8 @@ class BoundTool:
         Raises `TaskError` of type `invalid_arguments`. A function that asks for its context gets
         `context`, which then must be given.
         """
+        if not arguments and self.signature.takes_nothing:
+            return {}
         problem = self.schema.check(arguments)
         if problem is not None:
             raise TaskError(ErrorType.INVALID_ARGUMENTS, f"tool {self.name!r}: {problem}")
@@ -92,11 +98,15 @@ class Signature:
     context: tuple[str, ...]
     """Names of the parameters of type `ToolContext`."""
     wants_key: bool
+    takes_nothing: bool = False
+
+    @property
+    def wants_context(self) -> bool:
+        """Say whether the kernel has to fill something."""
+        return self.wants_key or bool(self.context)
 
     def convert(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Make the function's own types of JSON; refuses what they do not admit."""
-        from pydantic import ValidationError
-
         try:
             return self.adapter.validate_python(dict(arguments))
         except ValidationError as error:
@@ -226,8 +236,6 @@ def read_result(tool: str, value: Any) -> Any:
 
     Raises `TaskError` of type `tool_error` for what is no JSON, or more than 10 MB of it.
     """
-    from pydantic_core import to_jsonable_python
-
     try:
         data = value if isinstance(value, str) else to_jsonable_python(value)
         size = len(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
@@ -281,6 +289,7 @@ def _read_signature(function: Callable[..., Any]) -> Signature:
         required=frozenset(schema.get("required", ())),
         context=tuple(context),
         wants_key=IDEMPOTENCY_KEY in parameters,
+        takes_nothing=not (fields or context or IDEMPOTENCY_KEY in parameters),
     )
 
 
@@ -303,8 +312,6 @@ def _hints(
 
 def _field(parameter: inspect.Parameter, hint: Any) -> Any:
     """Give the type of one argument as pydantic reads it in a TypedDict."""
-    from pydantic.fields import FieldInfo
-
     if isinstance(parameter.default, FieldInfo):
         hint = Annotated[hint, parameter.default]
         return hint if parameter.default.is_required() else NotRequired[hint]
@@ -358,8 +365,6 @@ def _show_default(shown: dict[str, Any], default: Any) -> None:
     """Add a default to a parameter's schema if JSON can hold it."""
     if default is inspect.Parameter.empty or "default" in shown:
         return
-    from pydantic_core import to_jsonable_python
-
     try:
         value = to_jsonable_python(default)
         json.dumps(value, allow_nan=False)

@@ -121,7 +121,7 @@ HOSTILE = [
     "https://evil.example\\@api.openai.com/v1",
     "https://evil.example#@api.openai.com/v1",
     "https://evil.example?@api.openai.com/v1",
-    "https://аpi.openai.com/v1",  # noqa: RUF001 - a Cyrillic letter
+    "https://аpi.openai.com/v1",  # a Cyrillic letter
     "https://api.openai.com./v1",
     "http://api.openai.com/v1",
     "https://api.openai.com:8443/v1",
@@ -133,6 +133,8 @@ HOSTILE = [
     "http://169.254.169.254/latest",
     "http://[::ffff:10.0.0.1]/v1",
     "https://api.openai.com:x/v1",
+    "https://api.openai.com/\u202ev1",
+    "https://api.openai.com/v1?x=1",
     "https://[::1/v1",
 ]
 

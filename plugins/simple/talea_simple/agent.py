@@ -45,20 +45,27 @@ class Clients:
         if self._http is not None:
             await self._http.aclose()
 
-    def client(self, endpoint: Endpoint) -> AsyncOpenAI:
-        """Make a client for one endpoint (0.05 ms, on connections that are there)."""
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The connections."""
         if self._http is None:
+            from openai import DefaultAsyncHttpxClient
+
             local: dict[str, httpx.AsyncBaseTransport | None] = dict.fromkeys(_LOCAL)
             self._http = DefaultAsyncHttpxClient(
                 verify=_tls_context(), follow_redirects=False, mounts=local
             )
+        return self._http
+
+    def client(self, endpoint: Endpoint) -> AsyncOpenAI:
+        """Make a client for one endpoint (0.05 ms, on connections that are there)."""
+        from openai import AsyncOpenAI
+
         client = AsyncOpenAI(
             api_key=endpoint.key() or _NO_KEY,
             base_url=endpoint.base_url,
             max_retries=0,  # The kernel retries.
-            http_client=self._http,
+            http_client=self.http,
         )
         # The SDK takes these from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, and
         # would send them to any host; the last has no public name.
