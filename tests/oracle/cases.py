@@ -128,7 +128,7 @@ def _case(data: dict[str, Any]) -> Case:
         raise ValueError(f"{data['case']}: unknown expectations {unknown}")
     document = {key: data[key] for key in data.keys() & _DOCUMENT}
     document["tools"] = {"t": {}} | document.get("tools", {})
-    document["agents"] = {"w": {"model": "test/model"}} | document.get("agents", {})
+    document["agents"] = {"w": {"model": "openai/test"}} | document.get("agents", {})
     calls = {
         address: list(map(_behaviour, listed)) for address, listed in data.get("calls", {}).items()
     }

@@ -1,0 +1,94 @@
+"""Rules that the events of every run keep, whatever its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from talea import ir
+from talea.events import (
+    Event,
+    InnerStarted,
+    RunEnded,
+    RunStarted,
+    TaskEnded,
+    TaskStarted,
+    TaskWaiting,
+)
+
+from .graph import nodes_of
+from .scenario import plain
+
+
+def problems(workflow: ir.Workflow, events: list[Event]) -> list[str]:
+    """Tell which rules of order the events of a run break."""
+    return list(_problems(workflow, events))
+
+
+def _problems(workflow: ir.Workflow, events: list[Event]) -> Iterator[str]:
+    if not isinstance(events[0], RunStarted) or not isinstance(events[-1], RunEnded):
+        yield f"the run starts with {events[0]} and ends with {events[-1]}"
+    before = dependencies(workflow)
+    started: set[str] = set()
+    ended: set[str] = set()
+    time = 0.0
+    for event in events:
+        if event.time < time:
+            yield f"{event} goes back in time"
+        time = event.time
+        if isinstance(event, InnerStarted):
+            inside = f"{event.address}/"
+            started = {address for address in started if not address.startswith(inside)}
+            ended = {address for address in ended if not address.startswith(inside)}
+        if not isinstance(event, TaskStarted | TaskEnded | TaskWaiting):
+            continue
+        address = event.address
+        if address in ended:
+            yield f"{event} after its end"
+        around = _around(address)
+        if around is not None and (around not in started or around in ended):
+            yield f"{event} while {around} is not at work"
+        if isinstance(event, TaskStarted):
+            place = address.rpartition("/")[0]
+            for name in before[_pattern(address)]:
+                other = f"{place}/{name}" if place else name
+                if other not in ended:
+                    yield f"{address} started before {other} had ended"
+            started.add(address)
+        elif isinstance(event, TaskEnded):
+            ended.add(address)
+            if event.status in {"succeeded", "failed"} and address not in started:
+                is_condition = event.status == "failed" and event.attempts == 0
+                if not is_condition:
+                    yield f"{address} ended without having started"
+
+
+def dependencies(workflow: ir.Workflow) -> dict[str, tuple[str, ...]]:
+    """Give the dependencies of every task, by its address without `[i]` and `#n`."""
+    found: dict[str, tuple[str, ...]] = {}
+
+    def add(place: str, tasks: Mapping[str, ir.TaskModel], process: ir.Process) -> None:
+        for node in nodes_of(tasks, process):
+            address = place + node.id
+            found[address] = node.dependencies
+            if isinstance(node.task, ir.BlockTask):
+                add(f"{address}/", node.task.tasks, node.task.process)
+            elif isinstance(node.task, ir.WorkflowTask):
+                inner = workflow.workflows[node.task.workflow]
+                add(f"{address}/", inner.tasks, inner.process)
+
+    add("", workflow.tasks, workflow.process)
+    return found
+
+
+def _pattern(address: str) -> str:
+    return "/".join(part.partition("[")[0] for part in plain(address).split("/"))
+
+
+def _around(address: str) -> str | None:
+    """Give the address of the task around, without its own `[i]` and `#n`."""
+    place = address.rpartition("/")[0]
+    if not place:
+        return None
+    head, _, name = place.rpartition("/")
+    name = name.partition("[")[0].partition("#")[0]
+    return f"{head}/{name}" if head else name
