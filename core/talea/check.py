@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from talea import ir
 from talea.draft import Drafter
@@ -18,7 +18,7 @@ from talea.expr import compile_template
 from talea.graph import Plan, Step
 from talea.paths import Names, Paths, place_of, visible
 from talea.problems import Place, Problems
-from talea.schema import SchemaError, can_have, compile_schema
+from talea.schema import Schema, SchemaError, can_have, compile_schema
 from talea.shape import CAUGHT, INTEGER, RUN, of_inputs
 
 _MODEL = re.compile(ir.MODEL_PATTERN)
@@ -49,6 +49,8 @@ class _Examination:
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
         self._paths = Paths(problems)
+        self._arguments: dict[int, Schema | None] = {}
+        """By the identity of a tool, which its document keeps alive: what single arguments fit."""
 
     # What the root of a document names.
 
@@ -57,7 +59,7 @@ class _Examination:
         root = plan.workflow
         self._model(root, root.model, ("model",))
         for name, tool in root.tools.items():
-            self._schema(root, ("tools", name, "parameters"), tool.parameters)
+            self._parameters(root, ("tools", name, "parameters"), tool.parameters)
         names = {"inputs": of_inputs(plan)}
         for name, agent in root.agents.items():
             self._model(root, agent.model, ("agents", name, "model"))
@@ -132,15 +134,17 @@ class _Examination:
             chain = " → ".join([*cycle, cycle[0]])
             self._problems.tell(root, f"a team is inside itself: {chain}", path, key=True)
 
-    def _schema(self, root: ir.Workflow, path: Place, schema: Any) -> bool:
+    def _parameters(self, root: ir.Workflow, path: Place, schema: dict[str, Any] | None) -> None:
         if schema is None:
-            return True
+            return
         try:
             compile_schema(schema)
         except SchemaError as error:
             self._problems.tell(root, error.message, (*path, *error.path))
-            return False
-        return True
+            return
+        if schema.get("type", "object") != "object":
+            message = "the parameters of a tool are an object, with a property for each"
+            self._problems.tell(root, message, (*path, "type"))
 
     # A workflow and its tasks.
 
@@ -211,6 +215,14 @@ class _Examination:
                 "`max_parallel` bounds the items of a `for_each`, and there is none",
                 place_of(plan, step, "max_parallel"),
                 key=True,
+                severity=Severity.WARNING,
+            )
+        if isinstance(task.for_each, list) and not _constant(task.for_each):
+            self._problems.tell(
+                plan.workflow,
+                "a list stands for itself here: its texts are not rendered",
+                place_of(plan, step, "for_each"),
+                hint='write it as an expression, such as "[inputs.a, inputs.b]"',
                 severity=Severity.WARNING,
             )
         self._order(plan, step)
@@ -378,32 +390,27 @@ class _Examination:
             )
 
     def _tool_arguments(self, plan: Plan, step: Step, task: ir.ToolTask, tool: ir.Tool) -> None:
-        schema = tool.parameters
-        if schema is None or not _valid(schema):
+        key = id(tool)
+        if key not in self._arguments:
+            self._arguments[key] = _one_by_one(tool.parameters)
+        each, schema = self._arguments[key], cast("dict[str, Any]", tool.parameters)
+        if each is None:
             return
         path = place_of(plan, step, "with")
-        required = schema.get("required")
-        for name in required if isinstance(required, list) else ():
-            if isinstance(name, str) and name not in task.with_:
+        for name in schema.get("required", ()):
+            if name not in task.with_:
                 self._missing(plan, step, f"tool {task.tool!r} needs {name!r}", bool(task.with_))
-        properties = schema.get("properties")
-        for name in task.with_:
-            complaint = can_have(schema, (name,))
-            if complaint is not None:
-                known = properties if isinstance(properties, dict) else {}
-                self._problems.unknown(
-                    plan.workflow, "argument", name, known, (*path, name), key=True
-                )
-        # What is known now is checked without what is not: the rest comes when it runs.
-        checked = {key: value for key, value in schema.items() if key in _PER_PROPERTY}
+        properties: dict[str, Any] = schema.get("properties", {})
         for name, value in task.with_.items():
-            if not isinstance(properties, dict) or name not in properties or not _constant(value):
-                continue
-            complaint = compile_schema(checked).check({name: value})
-            if complaint is not None:
-                self._problems.tell(
-                    plan.workflow, f"{name!r} does not fit: {complaint}", (*path, name)
+            if can_have(schema, (name,)) is not None:
+                self._problems.unknown(
+                    plan.workflow, "argument", name, properties, (*path, name), key=True
                 )
+            elif name in properties and _constant(value):
+                complaint = each.check({name: value})
+                if complaint is not None:
+                    message = f"{name!r} does not fit: {complaint}"
+                    self._problems.tell(plan.workflow, message, (*path, name))
 
     def _workflow_arguments(
         self, plan: Plan, step: Step, task: ir.WorkflowTask, called: Plan
@@ -441,12 +448,18 @@ def _constant(value: Any) -> bool:
     return True
 
 
-def _valid(schema: dict[str, Any]) -> bool:
+def _one_by_one(parameters: dict[str, Any] | None) -> Schema | None:
+    """Give a schema for single arguments of a tool: what is not known yet must not count.
+
+    None where nothing can be checked.
+    """
+    if parameters is None:
+        return None
     try:
-        compile_schema(schema)
+        compile_schema(parameters)
     except SchemaError:
-        return False
-    return True
+        return None
+    return compile_schema({k: v for k, v in parameters.items() if k in _PER_PROPERTY})
 
 
 def _left(plan: Plan) -> list[Step]:

@@ -155,6 +155,7 @@ class Drafter:
             step.output = self._schema(plan.workflow, (*plan.path, *place, "output"), task.output)
         if isinstance(task, ir.RepeatableTask):
             step.loop, step.retry, step.timeout = task.loop, task.retry, task.timeout
+            step.is_plain = not (task.has_fallback or task.loop or task.retry)
             if task.has_fallback:
                 step.fallback = self._structure(plan, (*place, "fallback"), task.fallback)
                 _note(mentioned, step.fallback)

@@ -110,6 +110,8 @@ class Step:
     agents: tuple[str, ...] = ()
     """Ids of every agent that may come to answer: the one, the pool's, the team's."""
     output: Schema | None = None
+    is_plain: bool = True
+    """Whether it has none of `fallback`, `loop` and `retry`."""
     plan: Plan | None = None
     """What is inside: a block's own plan, or the plan of the workflow that is called."""
 
@@ -156,12 +158,18 @@ class Plan:
         A workflow that several tasks call is listed under the first of them.
         """
         found: list[Need] = []
+        facts: dict[tuple[int, tuple[str, ...]], _AgentFacts] = {}
         for plan, prefix in _walk(self):
             around = prefix.rstrip("/")
             found += [Need(around, feature) for feature in _plan_features(plan)]
             for step in plan.steps:
+                key = id(plan.workflow), step.agents
+                if key not in facts:
+                    facts[key] = _agent_facts(plan.workflow, step.agents)
                 address = prefix + step.id
-                found += [Need(address, feature) for feature in _step_features(plan, step)]
+                found += [
+                    Need(address, feature) for feature in _step_features(plan, step, facts[key])
+                ]
         return tuple(found)
 
 
@@ -197,7 +205,30 @@ def _plan_features(plan: Plan) -> Iterator[Feature]:
         yield Feature.LIMITS
 
 
-def _step_features(plan: Plan, step: Step) -> Iterator[Feature]:
+class _AgentFacts(NamedTuple):
+    """What is asked of a framework by the agents that may answer a task."""
+
+    tools: bool
+    approve: bool
+    max_parallel: bool
+
+
+def _agent_facts(root: ir.Workflow, names: tuple[str, ...]) -> _AgentFacts:
+    agents = [root.agents[name] for name in names]
+    tools = {tool for agent in agents for tool in agent.tools}
+    return _AgentFacts(
+        tools=bool(tools),
+        approve=any(_approved(root, tool) for tool in tools),
+        max_parallel=any(agent.max_parallel is not None for agent in agents),
+    )
+
+
+def _approved(root: ir.Workflow, tool: str) -> bool:
+    """Say whether each call of a tool is a question to a person."""
+    return tool in root.tools and root.tools[tool].approve
+
+
+def _step_features(plan: Plan, step: Step, agents: _AgentFacts) -> Iterator[Feature]:
     """Give what one task needs, by what is written: a default that is spelled out needs nothing."""
     task = step.task
     yield Feature(step.kind)
@@ -206,13 +237,9 @@ def _step_features(plan: Plan, step: Step) -> Iterator[Feature]:
             yield Feature.POOL
         if task.capabilities is not None:
             yield Feature.CAPABILITIES
-    tools = {tool for name in step.agents for tool in plan.workflow.agents[name].tools}
-    if tools:
+    if agents.tools:
         yield Feature.AGENT_TOOLS
-    if isinstance(task, ir.ToolTask):
-        tools.add(task.tool)
-    declared = plan.workflow.tools
-    if any(declared[tool].approve for tool in tools if tool in declared):
+    if agents.approve or (isinstance(task, ir.ToolTask) and _approved(plan.workflow, task.tool)):
         yield Feature.APPROVE
     if step.context:
         yield Feature.CONTEXT
@@ -226,9 +253,7 @@ def _step_features(plan: Plan, step: Step) -> Iterator[Feature]:
         yield Feature.OUTPUT
     if task.priority:
         yield Feature.PRIORITY
-    if task.max_parallel is not None or any(
-        plan.workflow.agents[name].max_parallel is not None for name in step.agents
-    ):
+    if task.max_parallel is not None or agents.max_parallel:
         yield Feature.MAX_PARALLEL
     if isinstance(task, ir.RepeatableTask):
         if step.fallback is not None:

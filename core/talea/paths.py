@@ -66,7 +66,7 @@ class Paths:
         place = place_of(plan, step, key)
         for path in template.paths:
             self._path(plan, step, place, path, names)
-            self._null(plan, step, place, path)
+            self._null(plan, step, place, path, template)
         self._braces(plan.workflow, place, template, plan.inputs)
 
     def structure(
@@ -79,7 +79,7 @@ class Paths:
             for path in template.paths:
                 self._path(plan, step, (*place, *inner), path, names)
                 if not template.lone:
-                    self._null(plan, step, (*place, *inner), path)
+                    self._null(plan, step, (*place, *inner), path, template)
 
     def agent_text(self, root: ir.Workflow, place: Place, template: Template, names: Names) -> None:
         """Check a text that describes an agent."""
@@ -252,11 +252,13 @@ class Paths:
 
     # Warnings about text.
 
-    def _null(self, plan: Plan, step: Step | None, place: Place, path: Path) -> None:
+    def _null(
+        self, plan: Plan, step: Step | None, place: Place, path: Path, template: Template
+    ) -> None:
         """Warn of a task in text that may be skipped: its output is null then, and reads `null`."""
         if path.root != "tasks" or path.guarded or path.steps[1:2] != ("output",):
             return
-        name = str(path.steps[0])
+        name = path.task or ""
         waiting = step
         owner: Plan | None = plan
         while owner is not None and name not in owner.ids:
@@ -270,13 +272,17 @@ class Paths:
             return
         if waiting and waiting.trigger is ir.Trigger.ALL_SUCCESS and at in waiting.watched:
             return
+        if any(other.steps[:2] == (name, "status") for other in template.paths):
+            return
+        spelled = template.text[path.start : path.end]
+        then = "fails" if len(path.steps) > 2 else "says `null`"
         self._problems.tell(
             plan.workflow,
-            f"{name!r} may be skipped, and this text then says `null`",
+            f"{name!r} may be skipped, and this text then {then}",
             place,
             start=path.start,
             end=path.end,
-            hint=f"write `default(tasks.{name}.output, '…')`",
+            hint=f"write `default({spelled}, '…')`",
             severity=Severity.WARNING,
         )
 

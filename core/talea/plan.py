@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from talea import ir
@@ -49,7 +50,7 @@ def check_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
             if spec.required:
                 complaints.append(f"the input {name!r} is missing")
             else:
-                found[name] = spec.default
+                found[name] = deepcopy(spec.default)
             continue
         found[name] = inputs[name]
         complaint = spec.schema.check(inputs[name]) if spec.schema is not None else None
@@ -68,6 +69,6 @@ def models_missing(plan: Plan) -> list[str]:
         if inner.workflow.model is not None:
             continue
         agents = inner.workflow.agents
-        for step in inner.steps:
-            found.update((name, None) for name in step.agents if agents[name].model is None)
+        for names in dict.fromkeys(step.agents for step in inner.steps):
+            found.update((name, None) for name in names if agents[name].model is None)
     return list(found)

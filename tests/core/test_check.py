@@ -719,8 +719,8 @@ ERRORS = [
               fine: "{{ 1 }}"
               list: [a, "{{ ▶tasks }}"]
         """,
-        "a task must be named here",
-        "tasks.<id>",
+        "a task must be named",
+        "tasks.",
     ),
 ]
 
@@ -942,7 +942,7 @@ def test_deep_nesting_is_refused() -> None:
     assert "nested more than 50 deep" in check(workflow)[0].message
 
 
-def test_problems_of_a_file_are_told_in_that_file(tmp_path) -> None:  # noqa: ANN001
+def test_problems_of_a_file_are_told_in_that_file(tmp_path) -> None:
     (tmp_path / "main.yaml").write_text(
         f"{HEAD}tasks:\n  t: {{workflow: ./part.yaml, with: {{y: 1}}}}\n"
     )
