@@ -156,6 +156,7 @@ class Document(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         allow_inf_nan=False,
+        defer_build=True,  # Only what is used is built: for `load`, one validator for all models.
     )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -219,7 +220,7 @@ class SecretRef(Document):
 class Model(BaseModel):
     """A model by `provider/name`; keys not named here go to the provider as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
     __pydantic_extra__: dict[str, JsonValue]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     model: str = Field(pattern=MODEL_PATTERN, description="`provider/name`.")
@@ -691,8 +692,3 @@ class Workflow(InlineWorkflow):
         return self.__dict__ == other.__dict__
 
     __hash__ = None  # type: ignore[assignment]
-
-
-BlockTask.model_rebuild()
-InlineWorkflow.model_rebuild()
-Workflow.model_rebuild()

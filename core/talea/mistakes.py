@@ -216,6 +216,7 @@ def _tagged(annotation: Any) -> dict[str, Any]:
 @cache
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
     """Give a model's fields by the key that a document writes."""
+    model.model_rebuild()  # Builds are deferred, and so are the names in annotations.
     return {f.alias or name: f.annotation for name, f in model.model_fields.items()}
 
 
