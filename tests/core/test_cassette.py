@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from talea.errors import DocumentError, Issue
@@ -245,6 +245,7 @@ def strip(address: str) -> str:
     return "".join(c for c in address if c.isalpha() or c == "/")
 
 
+@example({"a#0", "a", "a[0]"}, ["a[0]"])
 @given(st.sets(ADDRESSES, max_size=8), st.lists(ADDRESSES, max_size=8))
 def test_calls_find_the_closest_key_and_count_by_item(keys: set[str], calls: list[str]) -> None:
     player = Player(cassette(**{key: [{"content": key, "repeat": True}] for key in keys}))

@@ -244,22 +244,21 @@ class Player:
     def _find(self, address: str) -> tuple[str, str]:
         """Find the key that speaks for an address, and the place whose turns are counted.
 
-        Of several keys the one with the most marks wins. Where a key leaves out `#n` its turns run
-        on over the iterations; where it leaves out `[i]` each item has its own count of them.
+        Of several keys the one with the most marks wins, and of equal ones the first. Where a key
+        leaves out `#n` its turns run on over the iterations; where it leaves out `[i]` each item
+        has its own count of them.
         """
         parts = _split(address)
         for form in self._forms.get("/".join(name for name, _, _ in parts), ()):
-            segments = list(zip(parts, form, strict=True))
-            key = "/".join(
-                name + (item if has_item else "") + (turn if has_turn else "")
-                for (name, item, turn), (has_item, has_turn) in segments
-            )
-            if key in self._tasks:
-                place = "/".join(
-                    name + item + (turn if has_turn else "")
-                    for (name, item, turn), (_, has_turn) in segments
-                )
-                return key, place
+            key = place = ""
+            for (name, item, turn), (has_item, has_turn) in zip(parts, form, strict=True):
+                if (has_item and not item) or (has_turn and not turn):
+                    break
+                key += f"/{name}{item if has_item else ''}{turn if has_turn else ''}"
+                place += f"/{name}{item}{turn if has_turn else ''}"
+            else:
+                if key[1:] in self._tasks:
+                    return key[1:], place
         raise _exhausted(f"nothing is recorded for {address!r}", address, self._tasks)
 
 
