@@ -125,16 +125,18 @@ def langgraph(rounds: int) -> Iterator[Row]:
     """No-op tasks on `simple`, against the StateGraph that a user writes by hand."""
     if find_spec("langgraph") is None:
         return
-    for size in (100, 1_000):
-        for name, shape in SHAPES.items():
-            graph = shape(size)
-            workflow, compiled = build(graph), compile_langgraph(graph)
+    size = 1_000
+    for name, shape in SHAPES.items():
+        compiled = compile_langgraph(shape(size))
+        for kind in ("value", "tool"):
             _, mine, theirs = asyncio.run(
                 compare_awaited(
-                    partial(run_talea, workflow), partial(run_langgraph, compiled, size), rounds
+                    partial(run_talea, build(shape(size), kind)),
+                    partial(run_langgraph, compiled, size),
+                    rounds,
                 )
             )
-            title = f"LangGraph by hand / simple: {name}, {size:,}"
+            title = f"LangGraph by hand / {kind}s: {name}, {size:,}"
             yield Row(title, theirs / mine, 25, at_least=True)
 
 
@@ -249,8 +251,14 @@ def imports(rounds: int) -> Iterator[Row]:
             whole = f"{mine * 1e3:.0f} ms, {theirs * 1e3:.0f}, bare {bare * 1e3:.0f}"
             ratio = max(0.0, mine - bare) / (theirs - bare)
             yield Row(title, ratio, bar, note=f"{whole}; whole {mine / theirs:.2f} ×")
-    code = "import sys; from talea.cli import main; main(['frameworks'], standalone_mode=False); "
-    code += "print(*sys.modules, sep='\\n', file=sys.stderr)"
+    code = """
+import sys
+from talea.cli import main
+try:
+    main(["frameworks"])
+finally:
+    print(*sys.modules, sep="\\n", file=sys.stderr)
+"""
     done = subprocess.run(python(code), capture_output=True, text=True, check=True)
     frameworks = {"langgraph", "langchain_core", "crewai", "openai", "autogen", "agents", "httpx"}
     found = frameworks & set(done.stderr.split())
