@@ -105,7 +105,7 @@ class AgentCall(Protocol):
     expected_output: str | None
     tools: Sequence[AgentTool]
     schema: Schema | None
-    """What the output must fit; None where the raw text is the output."""
+    """What the output must fit; None where any text will do."""
     max_turns: int
     endpoint: Endpoint
     deadline: float | None

@@ -95,6 +95,14 @@ class TaskStarted:
 
 
 @dataclass(slots=True)
+class InnerStarted:
+    """What is inside a block or sub-workflow begins: once for each item, iteration and attempt."""
+
+    time: float
+    address: str
+
+
+@dataclass(slots=True)
 class AttemptFailed:
     """An attempt failed and another one follows, `retry_in` seconds later."""
 
@@ -196,6 +204,7 @@ class RunEnded:
 Event = (
     RunStarted
     | TaskStarted
+    | InnerStarted
     | AttemptFailed
     | ModelCalled
     | TextStreamed

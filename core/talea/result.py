@@ -11,6 +11,7 @@ from talea.errors import RunError
 from talea.events import (
     Event,
     Failure,
+    InnerStarted,
     RunEnded,
     RunStarted,
     Status,
@@ -109,27 +110,81 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
     """Build the result that a run's events tell.
 
     `tasks` names the workflow's own tasks, so that those which never came to anything are listed
-    as pending, in document order. An inner task that began anew, in the next iteration of a task
-    around it, takes the place of the older one and of all that was inside it.
+    as pending, in document order. What is inside a task and began anew, in its next iteration or
+    attempt, takes the place of all that was inside it before.
     """
-    result = Result("", "", "", Status.PENDING, None, None, {name: TaskResult() for name in tasks})
-    found = result.tasks
+    found: dict[str, TaskResult | None] = dict.fromkeys(tasks)
+    result = Result("", "", "", Status.PENDING, None, None, {})
+    inside = _Inside()
     for event in events:
         if isinstance(event, TaskEnded):
-            address = plain_address(event.address)
+            address = event.address
+            if "/" in address:
+                address = plain_address(address)
+                inside.note(address)
             found[address] = TaskResult(
-                event.status, event.reason, event.output, event.error, event.recovered,
-                event.attempts, event.agent, event.started, event.time, event.usage,
+                event.status,
+                event.reason,
+                event.output,
+                event.error and _plain_failure(event.error),
+                event.recovered,
+                event.attempts,
+                event.agent,
+                event.started,
+                event.time,
+                event.usage,
             )
+        elif isinstance(event, InnerStarted):
+            inside.begin(plain_address(event.address))
         elif isinstance(event, TaskWaiting):
             address = plain_address(event.address)
-            task = found.setdefault(address, TaskResult())
-            task.status, task.started = Status.WAITING, event.started
+            inside.note(address)
+            found[address] = TaskResult(Status.WAITING, started=event.started)
         elif isinstance(event, RunStarted):
-            result.run, result.workflow, result.framework = (
-                event.run, event.workflow, event.framework,
-            )
+            result.run, result.workflow = event.run, event.workflow
+            result.framework = event.framework
         elif isinstance(event, RunEnded):
             result.status, result.outputs = event.status, event.outputs
-            result.error, result.usage, result.duration = event.error, event.usage, event.time
+            result.error = event.error and _plain_failure(event.error)
+            result.usage, result.duration = event.usage, event.time
+    result.tasks = {
+        address: task or TaskResult()
+        for address, task in found.items()
+        if "/" not in address or inside.is_current(address)
+    }
     return result
+
+
+class _Inside:
+    """Which tasks inside others belong to the last execution of all that is around them."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, int] = {}
+        self._noted: dict[str, int] = {}
+        self._now = 0
+
+    def begin(self, around: str) -> None:
+        """What is inside this task, or item of one, begins anew."""
+        self._now += 1
+        self._begun[around] = self._now
+
+    def note(self, address: str) -> None:
+        """Something is told of a task."""
+        if self._begun:
+            self._noted[address] = self._now
+
+    def is_current(self, address: str) -> bool:
+        """Say whether nothing around the task has begun anew since something was told of it."""
+        noted = self._noted.get(address, 0)
+        place = address.find("/")
+        while place >= 0:
+            if self._begun.get(address[:place], 0) > noted:
+                return False
+            place = address.find("/", place + 1)
+        return True
+
+
+def _plain_failure(failure: Failure) -> Failure:
+    if failure.address is None or "#" not in failure.address:
+        return failure
+    return Failure(failure.type, failure.message, plain_address(failure.address), failure.cause)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from talea import ir
@@ -21,65 +22,73 @@ if TYPE_CHECKING:
     from talea.kernel.run import Run
     from talea.kernel.work import Cell
 
-_SMALL = (type(None), bool, int)
+_SHORT = 100_000
+"""Characters of text that need no look at how long they are as JSON."""
 _AGENT_TEXTS = ("role", "goal", "backstory", "instructions")
 
 
 async def call_tool(
     cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None = None
 ) -> Any:
-    """Call a tool's code and give its result as JSON data. Raises `TaskError`.
-
-    A blocking function runs on a thread; one that is given up is left to come back by itself.
-    """
+    """Call a tool's code, tell of it, and give its result as JSON data. Raises `TaskError`."""
     execution = cell.run.execution
     began = execution.clock.time()
-    cell.calls += 1
     failure: TaskError | None = None
     try:
-        return await _run_tool(cell, tool, arguments, agent)
-    except TaskError as error:
-        failure = error
-        raise
+        return read_tool(tool, await start_tool(cell, tool, arguments, agent))
     except asyncio.CancelledError:
         failure = TaskError(ErrorType.INTERRUPTED, "the call was cancelled")
         raise
-    finally:
-        if execution.sinks:
-            told = failure and Failure(failure.type.value, failure.message, cell.address)
-            duration = execution.clock.time() - began
-            execution.tell(ToolCalled(execution.now, cell.address, tool.name, duration, told))
-
-
-async def _run_tool(
-    cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None
-) -> Any:
-    keywords = tool.prepare(copy_json(arguments), _context(cell, tool, agent))
-    try:
-        if tool.is_async:
-            value = await in_own_context(tool.function(**keywords))
-        else:
-            running = cell.run.execution.threads.submit(lambda: tool.function(**keywords))
-            try:
-                value = await asyncio.shield(running)
-            except asyncio.CancelledError:
-                if not running.done():
-                    cell.abandoned = [*(cell.abandoned or ()), running]
-                raise
-    except TaskError as error:
-        # A tool may choose the type, but not claim to be somebody else's failure.
-        raise TaskError(error.type, error.message, retry_after=error.retry_after) from error
     except Exception as error:
-        message = f"tool {tool.name!r} raised {type(error).__name__}: {scrub(str(error))}"
-        raise TaskError(ErrorType.TOOL_ERROR, message.rstrip(": ")) from error
-    if isinstance(value, _SMALL) or (type(value) is str and len(value) < 100_000):
+        failure = tool_failure(tool, error)
+        raise failure from error
+    finally:
+        told = failure and Failure(failure.type.value, failure.message, cell.address)
+        duration = execution.clock.time() - began
+        execution.tell(ToolCalled(execution.now, cell.address, tool.name, duration, told))
+
+
+def start_tool(
+    cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None = None
+) -> Coroutine[Any, Any, Any]:
+    """Start a tool's code; a blocking function on a thread."""
+    cell.calls += 1
+    if arguments:
+        arguments = copy_json(arguments)
+    context = _context(cell, agent) if tool.signature.wants_context else None
+    keywords = tool.prepare(arguments, context)
+    if tool.is_async:
+        return in_own_context(tool.function(**keywords))
+    return _run_blocking(cell, functools.partial(tool.function, **keywords))
+
+
+def read_tool(tool: BoundTool, value: Any) -> Any:
+    """Give a tool's result as JSON data."""
+    if value is None or (type(value) is str and len(value) < _SHORT):
         return value
     return read_result(tool.name, value)
 
 
-def _context(cell: Cell, tool: BoundTool, agent: str | None) -> ToolContext | None:
-    if not (tool.signature.context or tool.signature.wants_key):
-        return None
+def tool_failure(tool: BoundTool, error: Exception) -> TaskError:
+    """Name what a tool raised: it may choose the type, but not claim to be somebody else."""
+    if isinstance(error, TaskError):
+        return TaskError(error.type, error.message, retry_after=error.retry_after)
+    message = f"tool {tool.name!r} raised {type(error).__name__}: {scrub(str(error))}"
+    return TaskError(ErrorType.TOOL_ERROR, message.rstrip(": "))
+
+
+async def _run_blocking(cell: Cell, function: Callable[[], Any]) -> Any:
+    """Run a function on a thread. One that is given up is left to come back by itself."""
+    running = cell.run.execution.threads.submit(function)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if not running.done():
+            cell.abandoned = [*(cell.abandoned or ()), running]
+        raise
+
+
+def _context(cell: Cell, agent: str | None) -> ToolContext:
     run_id = cell.run.execution.run_id
     key = f"{run_id}/{cell.address}/{cell.calls}"
     return ToolContext(run_id, cell.address, agent, key)
@@ -87,9 +96,9 @@ def _context(cell: Cell, tool: BoundTool, agent: str | None) -> ToolContext | No
 
 def copy_json(value: Any) -> Any:
     """Copy JSON data, so that code that changes what it is given changes nothing else."""
-    if isinstance(value, Mapping):
+    if type(value) is dict:
         return {key: copy_json(part) for key, part in value.items()}
-    if isinstance(value, list):
+    if type(value) is list:
         return [copy_json(part) for part in value]
     return value
 
@@ -153,11 +162,10 @@ class Call:
         self.expected_output = (
             step.expected_output.render(names) if step.expected_output is not None else None
         )
-        bound = execution.tools.get(id(workflow), {})
-        self.tools = tuple(Tool(self, bound[name]) for name in self.agent.tools)
-        # Where the raw text is the output, the model is not asked for JSON: it would quote it.
-        raw = step.output is None or step.output.takes_raw_text
-        self.schema: Schema | None = None if raw else step.output
+        self.tools = tuple(Tool(self, run.tools[name]) for name in self.agent.tools)
+        # For free text the model is not asked for JSON: it would quote it. Of a choice it must know.
+        free = step.output is None or step.output.schema == {"type": "string"}
+        self.schema: Schema | None = None if free else step.output
         self.max_turns = self.agent.max_turns
         assert execution.endpoint is not None
         self.endpoint: Endpoint = execution.endpoint(workflow, task.agent, self.address)

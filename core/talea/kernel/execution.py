@@ -94,7 +94,7 @@ class Execution:
         total = self.limits.max_parallel
         self.places = Places(total, bounds) if total is not None or bounds else None
         self._threads: Threads | None = None
-        self._loop = loop
+        self.loop = loop
         self._answers = answers or {}
         self._used_answers: Counter[str] = Counter()
         self._asker = asker
@@ -108,7 +108,7 @@ class Execution:
     def threads(self) -> Threads:
         """The threads for blocking functions, made when the first one is called."""
         if self._threads is None:
-            self._threads = Threads(self._loop)
+            self._threads = Threads(self.loop)
         return self._threads
 
     def tell(self, event: Event) -> None:

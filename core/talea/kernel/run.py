@@ -5,18 +5,18 @@ have ended: from a scheduler, a graph's node, a flow's method; in any order that
 as many tasks at once as it likes, and again for a task that it has called before.
 
 The modifiers nest as the language says, one function each: `open` (trigger, when, for_each), then
-per item `_recovered` (fallback), `_looped`, `_retried`, `_attempt` (place, timeout, the work
+per item `_recovered` (fallback), `_looped`, `_with_retries`, `_attempt` (place, timeout, the work
 itself), and `close`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from talea import ir
-from talea.adapter import AskCall, Unanswered, Via
+from talea.adapter import Via
 from talea.errors import (
     NEVER_RECOVERED,
     NEVER_RETRIED,
@@ -27,10 +27,9 @@ from talea.errors import (
     TaskError,
 )
 from talea.events import (
-    Answered,
-    Asked,
     AttemptFailed,
     Failure,
+    InnerStarted,
     Status,
     TaskEnded,
     TaskStarted,
@@ -39,20 +38,19 @@ from talea.events import (
 )
 from talea.expr import type_name
 from talea.failures import to_task_error
-from talea.kernel.calls import Call, call_tool
 from talea.kernel.execution import Execution, Totals
 from talea.kernel.failure_rules import can_be_handled, is_handled, unmet
-from talea.kernel.outputs import fit, fit_text, read_answer
-from talea.kernel.work import Cell, Halt, Progress, Record, Waits, count_busy
+from talea.kernel.leaves import LEAVES
+from talea.kernel.outputs import fit
+from talea.kernel.work import Cell, Halt, Map, Progress, Record, Single, Waits, count_busy
 from talea.plan import Plan, Step, check_inputs
 from talea.result import plain_address
 
 _PLACED = frozenset({"agent", "tool", "team"})
+_TEXTUAL = frozenset({"agent", "team"})
 _INSIDE = frozenset({"tasks", "workflow"})
 _FAIRNESS = 64
 """Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
-_REFUSALS = 100
-"""Unfit answers after which a question counts as one that nobody answers."""
 _EVERYWHERE = frozenset({"limit", "interrupted"})
 _STARTED_TOO_EARLY = "{task!r} was started before its dependency {dependency!r} had ended"
 
@@ -93,11 +91,14 @@ class Run:
             self.document_inputs = around.run.document_inputs
         self.halted: str | None = None
         self.stopped = False
+        self.tools = execution.tools.get(id(plan.workflow), {})
         self._steps = plan.steps
+        self._ended = bytearray(len(plan.steps))
         self._clean = True
         self._failed: list[int] = []
         self._passes = execution.adapter.passes
         self._stops = plan.on_failure is ir.OnFailure.STOP
+        self._loop = execution.loop
 
     @property
     def session(self) -> Any:
@@ -121,15 +122,12 @@ class Run:
             return self.records[i] or Record()
         record = self.records[i]
         assert record is not None
-        record.driven = True
         try:
-            cells = record.cells
-            if len(cells) == 1:
-                await self._item(record, cells[0], via)
-            elif cells:
-                await self._all_items(record, cells, via)
+            if isinstance(record, Single):
+                await self._item(record, record, via)
+            elif isinstance(record, Map):
+                await self._all_items(record, via)
         finally:
-            record.driven = False
             if record.others and not record.ended:
                 _release(record)
         return self.close(i)
@@ -143,17 +141,20 @@ class Run:
         await ended
         return record
 
-    async def _all_items(self, record: Record, cells: Sequence[Cell], via: Via | None) -> None:
+    async def _all_items(self, record: Map, via: Via | None) -> None:
         """Do all items, at most `max_parallel` of them at once, begun in their order."""
-        step = cells[0].step
+        cells = record.cells
+        if not cells:
+            return
+        bound = cells[0].step.task.max_parallel or len(cells)
         waiting = iter(cells)
 
         async def work() -> None:
             for cell in waiting:
                 await self._item(record, cell, via)
 
-        width = min(step.task.max_parallel or len(cells), len(cells))
-        workers = [asyncio.create_task(work()) for _ in range(width)]
+        workers = [asyncio.create_task(work()) for _ in range(min(bound, len(cells)))]
+        record.driven = True
         try:
             await asyncio.gather(*workers)
         except BaseException:
@@ -161,6 +162,8 @@ class Run:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             raise
+        finally:
+            record.driven = False
 
     # Opening ----------------------------------------------------------------------------------
 
@@ -171,12 +174,12 @@ class Run:
         if record is not None:
             return None if record.ended else record.items
         step = self._steps[i]
-        records = self.records
+        ended = self._ended
         for d in step.dependencies:
-            before = records[d]
-            if before is None or not before.ended:
+            if not ended[d]:
                 return self._refuse_opening(step, d)
-        record = records[i] = Record()
+        records = self.records
+        record = records[i] = Single(self, step)
         if self.halted is not None:
             self._end(i, record, Status.CANCELLED, self.halted)
             return None
@@ -185,12 +188,13 @@ class Run:
             if found is not None:
                 self._end(i, record, found[0], self._steps[found[1]].id)
                 return None
-        if step.when is None and step.for_each is None:
-            record.cells = (Cell(self, step, None, None),)
-        elif not self._decide(i, record, step):
-            return None
+        if step.when is not None or step.for_each is not None:
+            chosen = self._decide(i, record, step)
+            if chosen is None:
+                return None
+            record = records[i] = chosen
         execution = self.execution
-        record.started = execution.now
+        record.started = execution.clock.time() - execution.began
         if execution.sinks:
             execution.tell(TaskStarted(record.started, self.prefix + step.id))
         return record.items
@@ -201,19 +205,18 @@ class Run:
             name = self._steps[dependency].id
             raise RuntimeError(_STARTED_TOO_EARLY.format(task=step.id, dependency=name))
 
-    def _decide(self, i: int, record: Record, step: Step) -> bool:
-        """Evaluate `when` and `for_each`; say whether the task goes on."""
+    def _decide(self, i: int, record: Record, step: Step) -> Record | None:
+        """Evaluate `when` and `for_each`; give the record to go on with, None if it has ended."""
         try:
             when = step.when
             if when is not None and not (
                 when if isinstance(when, bool) else when.decide(self.names)
             ):
                 self._end(i, record, Status.SKIPPED, "when")
-                return False
+                return None
             items = step.for_each
             if items is None:
-                record.cells = (Cell(self, step, None, None),)
-                return True
+                return record
             if not isinstance(items, list):
                 items = items.evaluate(self.names)
             if not isinstance(items, list):
@@ -221,10 +224,8 @@ class Run:
         except ExpressionError as error:
             record.error = self._failure(TaskError(ErrorType.EXPRESSION, str(error)), step)
             self._end(i, record, Status.FAILED)
-            return False
-        record.items = items
-        record.cells = [Cell(self, step, k, item) for k, item in enumerate(items)]
-        return True
+            return None
+        return Map(self, step, items)
 
     # One item, layer by layer -----------------------------------------------------------------
 
@@ -236,7 +237,7 @@ class Run:
             return
         cell = record.cells[k]
         bound = self._steps[i].task.max_parallel
-        if bound is None:
+        if bound is None or not isinstance(record, Map):
             await self._item(record, cell, via)
             return
         if record.turns is None:
@@ -255,16 +256,22 @@ class Run:
         if cell.progress is not Progress.NEW and cell.progress is not Progress.WAITING:
             return
         step = cell.step
-        counts = self.execution.counts_people and step.kind not in _INSIDE
+        execution = self.execution
+        counts = execution.counts_people and step.kind not in _INSIDE
         cell.progress = Progress.BUSY
         if counts:
-            count_busy(self.execution, cell, +1)
+            count_busy(execution, cell, +1)
         try:
-            cell.check()
-            if step.fallback is not None:
-                cell.output = await self._recovered(cell, via or self.execution.via)
+            if cell.cause is not None:
+                raise cell.take_cause()
+            if via is None:
+                via = execution.via
+            if step.is_plain:
+                cell.output = await self._attempt(cell, 1, via)
+            elif step.fallback is not None:
+                cell.output = await self._recovered(cell, via)
             else:
-                cell.output = await self._looped(cell, via or self.execution.via)
+                cell.output = await self._repeated(cell, via)
             cell.progress = Progress.DONE
         except TaskError as error:
             self._fail_item(record, cell, error)
@@ -280,11 +287,11 @@ class Run:
             self._fail_item(record, cell, to_task_error(error))
         finally:
             if counts:
-                count_busy(self.execution, cell, -1)
+                count_busy(execution, cell, -1)
 
     def _fail_item(self, record: Record, cell: Cell, error: TaskError) -> None:
         cell.progress = Progress.FAILED
-        cell.error = error
+        cell.failure = error
         if self._stops:
             for sibling in record.cells:
                 if sibling is not cell:
@@ -292,12 +299,12 @@ class Run:
 
     async def _recovered(self, cell: Cell, via: Via) -> Any:
         """Do the item; give the fallback in place of a failure."""
+        step = cell.step
         try:
-            return await self._looped(cell, via)
+            return await self._repeated(cell, via)
         except TaskError as error:
             if error.type in NEVER_RECOVERED:
                 raise
-            step = cell.step
             assert step.fallback is not None
             cell.loop = None
             names = cell.scope() | {"error": {"type": error.type.value, "message": error.message}}
@@ -307,15 +314,24 @@ class Run:
                 raise TaskError(ErrorType.EXPRESSION, f"fallback: {broken}") from error
             if step.output is not None:
                 output = fit(output, step.output)
+            elif step.kind in _TEXTUAL and not isinstance(output, str):
+                raise TaskError(ErrorType.INVALID_OUTPUT, "the fallback must be text") from error
             cell.recovered = True
             return output
 
-    async def _looped(self, cell: Cell, via: Via) -> Any:
+    def _repeated(self, cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
+        """Give the outermost layer below `fallback` that the task has; a plain one has none."""
+        if cell.step.loop is not None:
+            return self._looped(cell, cell.step.loop, via)
+        return self._retried(cell, via)
+
+    def _retried(self, cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
+        if cell.step.retry is not None:
+            return self._with_retries(cell, cell.step.retry, via)
+        return self._attempt(cell, 1, via)
+
+    async def _looped(self, cell: Cell, loop: ir.Loop, via: Via) -> Any:
         """Repeat until the condition holds."""
-        step = cell.step
-        loop: ir.Loop | None = getattr(step.task, "loop", None)
-        if loop is None:
-            return await self._retried(cell, via)
         output: Any = None
         try:
             for n in range(loop.max):
@@ -348,12 +364,9 @@ class Run:
         except ExpressionError as error:
             raise TaskError(ErrorType.EXPRESSION, f"until: {error}", cell.address) from error
 
-    async def _retried(self, cell: Cell, via: Via) -> Any:
+    async def _with_retries(self, cell: Cell, retry: ir.Retry, via: Via) -> Any:
         """Attempt the work, again where the error's type and the number of attempts allow it."""
         cell.feedback = cell.conversation = None
-        retry: ir.Retry | None = getattr(cell.step.task, "retry", None)
-        if retry is None:
-            return await self._attempt(cell, 1, via)
         number = 0
         while True:
             number += 1
@@ -415,9 +428,8 @@ class Run:
             agent = execution.place_key(self.plan.workflow, getattr(step.task, "agent", None))
             await self._wait(cell, places.acquire(_rank(cell), agent))
         self._count_attempt(cell)
-        timeout: float | None = getattr(step.task, "timeout", None)
-        if timeout is not None:
-            execution.clock.set(cell, timeout)
+        if step.timeout is not None:
+            execution.clock.set(cell, step.timeout)
         try:
             if kind == "value":
                 assert step.value is not None
@@ -425,18 +437,23 @@ class Run:
                 return output if step.output is None else fit(output, step.output)
             if kind in _INSIDE:
                 return await self._inside(cell, via)
-            waiter = cell.waiter = asyncio.current_task()
+            # What a cancellation hits is the work of an agent, a tool or a question.
+            leaf = LEAVES[kind]
+            waiter = cell.waiter = asyncio.current_task(self._loop)
             assert waiter is not None
             try:
-                output = await _LEAVES[kind](self, cell, number, via)
+                output = leaf.finish(cell, await leaf.start(cell, number, via))
             except asyncio.CancelledError as error:
                 raise cell.own(error, waiter) from None
             except self._passes:
                 raise
-            except Exception:
+            except Exception as error:
                 if cell.cause is not None:
                     await cell.settle(waiter)
-                raise
+                failure = leaf.fail(cell, error)
+                if failure is error:
+                    raise
+                raise failure from error
             finally:
                 cell.waiter = None
             if cell.cause is not None:
@@ -484,76 +501,6 @@ class Run:
         address = plain_address(self.prefix) + self._steps[i].id
         return self.execution.totals.setdefault(address, Totals())
 
-    # The work of each kind --------------------------------------------------------------------
-
-    async def _tool(self, cell: Cell, number: int, via: Via) -> Any:
-        step = cell.step
-        task = step.task
-        assert isinstance(task, ir.ToolTask)
-        arguments = step.arguments.render(cell.scope()) if step.arguments else {}
-        tool = self.execution.tools[id(self.plan.workflow)][task.tool]
-        output = await call_tool(cell, tool, arguments)
-        if step.output is None:
-            return output
-        return fit_text(output, step.output) if isinstance(output, str) else fit(
-            output, step.output
-        )
-
-    async def _agent(self, cell: Cell, number: int, via: Via) -> Any:
-        step = cell.step
-        call = Call(self, cell, number)
-        try:
-            answer = await via.answer(call)
-        except (asyncio.CancelledError, *self._passes):
-            raise
-        except Exception as error:
-            if call.failure is not None:
-                raise call.failure from error
-            raise to_task_error(error) from error
-        if call.failure is not None:
-            raise call.failure
-        if answer.refusal:
-            raise TaskError(ErrorType.REFUSED, f"the model refused: {answer.refusal}")
-        try:
-            if not answer.output or not answer.output.strip():
-                raise TaskError(ErrorType.INVALID_OUTPUT, "the model gave an empty answer")
-            return fit_text(answer.output, step.output) if step.output else answer.output
-        except TaskError as error:
-            cell.feedback, cell.conversation = error.message, answer.conversation
-            raise
-
-    async def _ask(self, cell: Cell, number: int, via: Via) -> Any:
-        step = cell.step
-        execution = self.execution
-        assert step.ask is not None
-        address = cell.address
-        call = AskCall(address, step.ask.render(cell.scope()), step.output, execution.ask_person)
-        schema = step.output.source if step.output else None
-        if execution.sinks:
-            execution.tell(Asked(execution.now, address, call.text, schema))
-        if execution.counts_people:
-            count_busy(execution, cell, -1, +1)
-        try:
-            for _ in range(_REFUSALS):
-                prepared, answer = execution.prepared_answer(address)
-                if not prepared:
-                    answer = await via.ask(call)
-                value, refusal = read_answer(answer, step.output)
-                if execution.sinks:
-                    execution.tell(Answered(execution.now, address, refusal))
-                if refusal is None:
-                    return value
-        except Unanswered:
-            raise Waits from None
-        except (asyncio.CancelledError, *self._passes):
-            raise
-        except Exception as error:
-            raise to_task_error(error) from error
-        finally:
-            if execution.counts_people:
-                count_busy(execution, cell, +1, -1)
-        raise Waits
-
     async def _inside(self, cell: Cell, via: Via) -> Any:
         """Run a block or a sub-workflow. It is not cancelled but stopped: its driver then ends."""
         step = cell.step
@@ -569,6 +516,7 @@ class Run:
                 raise TaskError(ErrorType.INVALID_ARGUMENTS, error.message) from error
             child = Run(self.execution, plan, inputs, around=cell)
         cell.child = child
+        self.execution.record(InnerStarted(self.execution.now, cell.address))
         try:
             await via.nested(child)
         except (asyncio.CancelledError, *self._passes):
@@ -602,25 +550,24 @@ class Run:
         if record.ended:
             return record
         step = self._steps[i]
+        if isinstance(record, Single) and record.progress == Progress.DONE:
+            self._end(i, record, Status.SUCCEEDED)
+            return record
         cells = record.cells
-        if any(cell.progress in (Progress.NEW, Progress.BUSY) for cell in cells):
+        stands = {cell.progress for cell in cells}
+        if Progress.NEW in stands or Progress.BUSY in stands:
             raise RuntimeError(f"{step.id!r} was closed before all of its items were done")
-        stands = [cell.progress for cell in cells]
-        failed = next((cell for cell in cells if cell.progress is Progress.FAILED), None)
+        failed = next((cell for cell in cells if cell.failure is not None), None)
         if Progress.WAITING in stands and (failed is None or not self._stops):
             self._leave_waiting(record, step)
-        elif failed is not None:
-            assert failed.error is not None
-            record.error = self._failure(failed.error, step, failed)
+        elif failed is not None and failed.failure is not None:
+            record.error = self._failure(failed.failure, step, failed)
             self._end(i, record, Status.FAILED)
         elif Progress.CANCELLED in stands:
             self._end(i, record, Status.CANCELLED, self.halted or "stopped")
         else:
+            record.output = [cell.output for cell in cells]
             record.recovered = any(cell.recovered for cell in cells)
-            if step.for_each is None:
-                record.output = cells[0].output
-            else:
-                record.output = [cell.output for cell in cells]
             self._end(i, record, Status.SUCCEEDED)
         return record
 
@@ -637,27 +584,32 @@ class Run:
     def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> None:
         """Give a task its one end, and see what follows from it for the others."""
         record.status = status
-        record.reason = reason
         record.ended = True
+        self._ended[i] = 1
+        if status is not Status.SUCCEEDED:
+            record.output, record.recovered = None, False
+        if reason is not None:
+            record.reason = reason
         if self.around is not None:
             totals = self.totals(i)
             record.attempts, record.usage = totals.attempts, totals.usage
         execution = self.execution
-        execution.record(
-            TaskEnded(
-                execution.now,
-                self.prefix + self._steps[i].id,
-                status,
-                reason,
-                record.output,
-                record.error,
-                record.recovered,
-                record.attempts,
-                record.agent,
-                record.started,
-                record.usage,
-            )
+        ended = TaskEnded(
+            execution.clock.time() - execution.began,
+            self.prefix + self._steps[i].id,
+            status,
+            reason,
+            record.output,
+            record.error,
+            record.recovered,
+            record.attempts,
+            record.agent,
+            record.started,
+            record.usage,
         )
+        execution.ledger.append(ended)
+        if execution.sinks:
+            execution.tell(ended)
         if record.others:
             _release(record)
         if status is Status.SUCCEEDED and not self._failed:
@@ -784,9 +736,6 @@ class _Views:
                 return (record or Record()).view()
             run = run.scope
         raise KeyError(name)
-
-
-_LEAVES = {"tool": Run._tool, "agent": Run._agent, "ask": Run._ask}  # pyright: ignore[reportPrivateUsage]
 
 
 def _release(record: Record) -> None:

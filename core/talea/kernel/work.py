@@ -15,10 +15,12 @@ from talea.events import Failure, Status, Usage
 from talea.ir import format_duration
 
 if TYPE_CHECKING:
+    from talea.kernel.calls import Call
     from talea.kernel.clock import Clock
     from talea.kernel.execution import Execution
     from talea.kernel.run import Run
     from talea.plan import Step
+    from talea.tools import BoundTool
 
 
 class Halt(Exception):  # noqa: N818 - control flow, not a fault
@@ -27,6 +29,17 @@ class Halt(Exception):  # noqa: N818 - control flow, not a fault
 
 class Waits(Exception):  # noqa: N818 - control flow, not a fault
     """The item waits for a person who is not there."""
+
+
+class Progress:
+    """How far an item has come."""
+
+    NEW = 0
+    BUSY = 1
+    DONE = 2
+    FAILED = 3
+    CANCELLED = 4
+    WAITING = 5
 
 
 class Record:
@@ -42,14 +55,23 @@ class Record:
     agent: str | None = None
     started: float | None = None
     usage: Usage | None = None
-    items: Sequence[Any] = (None,)
-    cells: Sequence[Cell] = ()
-    driven = False
-    """Whether somebody is carrying it out at the moment."""
-    turns: asyncio.Semaphore | None = None
-    """Bounds the items that a framework starts by itself."""
     others: list[asyncio.Future[None]] | None = None
     """Those who asked for the same task meanwhile."""
+
+    @property
+    def driven(self) -> bool:
+        """Whether somebody is carrying it out at the moment."""
+        return False
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """Its items; none before it is opened."""
+        return ()
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """What `for_each` gave; one null for a task without it."""
+        return (None,)
 
     def view(self) -> dict[str, Any]:
         """Give what expressions see under `tasks.<id>`."""
@@ -61,27 +83,16 @@ class Record:
         }
 
 
-class Progress:
-    """How far an item has come."""
-
-    NEW = 0
-    BUSY = 1
-    DONE = 2
-    FAILED = 3
-    CANCELLED = 4
-    WAITING = 5
-
-
 class Cell:
     """One item's execution. Defaults live on the class: most items need few of them."""
 
     progress = Progress.NEW
+    output: Any = None
+    recovered = False
+    failure: TaskError | None = None
     iteration: int | None = None
     loop: dict[str, Any] | None = None
     """`loop` as expressions see it, while one runs."""
-    output: Any = None
-    error: TaskError | None = None
-    recovered = False
     waiter: asyncio.Task[Any] | None = None
     """The asyncio task inside an attempt or a pause; it is what a cancellation hits."""
     cause: Halt | TaskError | None = None
@@ -97,16 +108,20 @@ class Cell:
     """How many items in it wait for a person who may answer at any moment."""
     abandoned: list[asyncio.Future[Any]] | None = None
     """Blocking functions that were given up and have not come back."""
+    call: Call | None = None
+    """The agent's attempt that is at work."""
+    tool: BoundTool | None = None
+    """The tool that a tool task calls."""
     feedback: str | None = None
     conversation: Any = None
     calls = 0
     """How many tool calls it has made in this iteration, over all attempts."""
+    k: int | None = None
+    item: Any = None
 
-    def __init__(self, run: Run, step: Step, k: int | None, item: Any) -> None:
+    def __init__(self, run: Run, step: Step) -> None:
         self.run = run
         self.step = step
-        self.k = k
-        self.item = item
 
     @property
     def address(self) -> str:
@@ -142,7 +157,7 @@ class Cell:
 
     def expire(self) -> None:
         """End the attempt, whose time is over."""
-        limit = format_duration(self.step.task.timeout or 0.0)  # pyright: ignore
+        limit = format_duration(self.step.timeout or 0.0)
         self.cancel(TaskError(ErrorType.TIMEOUT, f"the attempt took longer than {limit}"))
 
     def check(self) -> None:
@@ -178,6 +193,44 @@ class Cell:
         if waiter.uncancel() > 0:
             raise caught or asyncio.CancelledError
         raise self.take_cause()
+
+
+class Single(Cell, Record):
+    """A task without `for_each`: record and cell in one."""
+
+    @property
+    def driven(self) -> bool:
+        """Whether somebody is carrying it out at the moment."""
+        return self.progress == Progress.BUSY
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """The task itself."""
+        return (self,)
+
+
+class Map(Record):
+    """A task with `for_each`."""
+
+    driven = False
+    turns: asyncio.Semaphore | None = None
+    """Bounds the items that a framework starts by itself."""
+
+    def __init__(self, run: Run, step: Step, items: Sequence[Any]) -> None:
+        self._items = items
+        self._cells = [Cell(run, step) for _ in items]
+        for k, cell in enumerate(self._cells):
+            cell.k, cell.item = k, items[k]
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """A cell for each item."""
+        return self._cells
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """The list."""
+        return self._items
 
 
 class Pausable(Protocol):
