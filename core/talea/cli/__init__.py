@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -25,8 +24,6 @@ COMMANDS = {
     "init": ("init:init", "Write a workflow to start from."),
 }
 FAILED, INVALID, LACKING, WAITING, INTERRUPTED = 1, 2, 3, 4, 130
-BROKEN_PIPE = 141
-"""What a shell sees of a program that a closed pipe ends."""
 
 
 class Cli(click.Group):
@@ -89,19 +86,13 @@ def main(args: Sequence[str] | None = None) -> None:
 def _run(args: Sequence[str] | None) -> int:
     try:
         code = cli.main(args, prog_name="talea", standalone_mode=False)
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - closed by `>&-`
-            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Python would try to flush what is left once more, and print that it cannot.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return BROKEN_PIPE
-    except OSError as error:
+    except OSError as error:  # A full disk, say. Of a closed pipe click exits by itself, quietly.
         click.echo(f"Error: {error}", err=True)
         return FAILED
     return code if isinstance(code, int) else 0

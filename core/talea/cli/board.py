@@ -109,7 +109,8 @@ class Board:
             usage.begin_call()
             usage.end_call(event.usage)
         for row in rows:
-            row.agent = event.agent
+            if row.address in self.inner or "/" not in event.address:
+                row.agent = event.agent  # A block is not the work of one agent.
 
     def _answered(self, event: Answered) -> None:
         question = self.questions.get(event.address)

@@ -36,20 +36,24 @@ class LiveView:
         self._board = board
         self._began = time.monotonic()
         self._spinner = Spinner("dots", style="cyan")
+        self._live: Live | None = None
+
+    def start(self) -> None:
+        """Show the view."""
+        # A new one each time: an old one would write over what was printed since it was stopped.
         self._live = Live(
             self,
             console=Console(stderr=True, highlight=False),
             refresh_per_second=_FRAMES_PER_SECOND,
             transient=True,
         )
-
-    def start(self) -> None:
-        """Show the view."""
         self._live.start(refresh=True)
 
     def stop(self) -> None:
         """Take the view away, so that others may write."""
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = time.monotonic() - self._began

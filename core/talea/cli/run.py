@@ -17,7 +17,7 @@ from talea import __version__
 from talea.cli import FAILED, INTERRUPTED, WAITING
 from talea.cli.board import Board
 from talea.cli.reading import read_inputs, read_pairs, read_workflow
-from talea.cli.terminal import clean, say, stands_on_terminal, to_json
+from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
 from talea.cli.words import summarise, tell
 from talea.events import Event, Status
 from talea.ir import LANGUAGE_VERSION
@@ -121,7 +121,7 @@ class _Watch:
             self._show, self._hide = view.start, view.stop
         else:
             self._plain = not quiet
-        self.asker = self._asker() if sys.stdin.isatty() and stands_on_terminal() else None
+        self.asker = self._asker() if can_be_asked() else None
 
     def sink(self, event: Event) -> None:
         """Take an event in, and tell it where nobody sees the live view."""
@@ -147,12 +147,13 @@ class _Watch:
 
     def _interrupt(self, loop: asyncio.AbstractEventLoop, prepared: Prepared) -> None:
         if self.interrupted:
-            os.write(2, b"\x1b[?25h\n" if sys.stderr.isatty() else b"\n")  # The cursor was hidden.
+            os.write(2, b"\x1b[?25h\n" if stands_on_terminal() else b"\n")  # The cursor was hidden.
             os._exit(INTERRUPTED)
         self.interrupted = True
         loop.call_soon_threadsafe(self._stop, prepared)
 
     def _stop(self, prepared: Prepared) -> None:
+        self._hide()
         say("Interrupted: ending the run in order. Press Ctrl-C again to end at once.")
         prepared.stop()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 
@@ -41,8 +43,12 @@ def _show(found: re.Match[str]) -> str:
 
 
 def say(text: str = "") -> None:
-    """Write a line to standard error, where all that is not the result goes."""
-    click.echo(text, err=True)
+    """Write a line to standard error, where all that is not the result goes.
+
+    That nobody can be told is no reason to end a run.
+    """
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def warn(text: str) -> None:
@@ -61,9 +67,17 @@ def complain(error: TaleaError) -> int:
 
 def stands_on_terminal() -> bool:
     """Say whether standard error is a terminal on which lines can be rewritten."""
-    import os
+    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
 
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+def can_be_asked() -> bool:
+    """Say whether a person can be asked: both what is typed and what is shown is a terminal's."""
+    return stands_on_terminal() and _is_terminal(sys.stdin)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Say whether a stream is a terminal; one that was closed by the caller is None."""
+    return stream is not None and stream.isatty()
 
 
 def table(rows: list[tuple[str, ...]], indent: str = "") -> str:

@@ -89,6 +89,7 @@ def summarise(result: Result, board: Board) -> Iterator[str]:
     yield one_line(f"{result.workflow} {end(result)}", 400)
     yield from failures(result)
     yield from questions(board.questions)
+    yield ""
 
 
 def end(result: Result) -> str:
