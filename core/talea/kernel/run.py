@@ -335,8 +335,7 @@ class Run:
         output: Any = None
         try:
             for n in range(loop.max):
-                cell.iteration = n
-                cell.calls = 0
+                cell.iteration, cell.calls = n, 0
                 cell.loop = {"index": n, "output": output}
                 output = await self._retried(cell, via)
                 cell.loop = {"index": n, "output": output}
@@ -428,6 +427,8 @@ class Run:
             agent = execution.place_key(self.plan.workflow, getattr(step.task, "agent", None))
             await self._wait(cell, places.acquire(_rank(cell), agent))
         self._count_attempt(cell)
+        if number > 1 and cell.feedback is None:
+            cell.calls = 0  # The same calls again, not further ones of the same conversation.
         if step.timeout is not None:
             execution.clock.set(cell, step.timeout)
         try:

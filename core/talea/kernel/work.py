@@ -115,7 +115,7 @@ class Cell:
     feedback: str | None = None
     conversation: Any = None
     calls = 0
-    """How many tool calls it has made in this iteration, over all attempts."""
+    """How many tool calls it has made in this attempt, and those before in the same conversation."""
     k: int | None = None
     item: Any = None
 
