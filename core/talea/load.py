@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from talea.errors import DocumentError, Issue, UsageError
 from talea.ir import (
@@ -50,9 +51,7 @@ def load(path: str | os.PathLike[str], *, limits: Bounds | None = None) -> Workf
         raw = _read(place, bounds.max_bytes)
     except (OSError, ValueError) as error:
         reason = _reason(error) if isinstance(error, OSError) else str(error)
-        issue = Issue(
-            f"the file cannot be read: {reason}", hint=_similar(place), file=name
-        )
+        issue = Issue(f"the file cannot be read: {reason}", hint=_similar(place), file=name)
         raise DocumentError([issue]) from None
     return loads(decode(raw, name), name=name, folder=place.parent, limits=bounds)
 
@@ -69,9 +68,7 @@ def loads(
     `name` is what errors call it. `folder` is where its relative files are; without it, a document
     that refers to files is refused. Raises DocumentError with every problem that was found.
     """
-    return _Loading(limits or Bounds(), None if folder is None else Path(folder)).root(
-        text, name
-    )
+    return _Loading(limits or Bounds(), None if folder is None else Path(folder)).root(text, name)
 
 
 def workflow_file(workflow: Workflow, reference: str) -> Workflow:
@@ -82,7 +79,7 @@ def workflow_file(workflow: Workflow, reference: str) -> Workflow:
     in Python, which has no folder, and so no files.
     """
     try:
-        return workflow._files[reference]  # pyright: ignore[reportPrivateUsage]
+        return workflow._files[reference]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     except KeyError:
         raise UsageError(
             f"the file {reference!r} was not loaded with the workflow {workflow.name!r}",
@@ -115,9 +112,7 @@ class _Loading:
             raise DocumentError(self.issues)
         return workflow
 
-    def document(
-        self, text: str, name: str, folder: Path | None, depth: int
-    ) -> Workflow | None:
+    def document(self, text: str, name: str, folder: Path | None, depth: int) -> Workflow | None:
         """Load one document and what it refers to; None if it cannot be read as a workflow."""
         try:
             bounds = replace(self.left, max_depth=depth)
@@ -132,22 +127,18 @@ class _Loading:
         except DocumentError as error:
             self.issues += error.issues
             return None
-        workflow._source = source  # pyright: ignore[reportPrivateUsage]
+        workflow._source = source  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         for path, reference in _references(workflow, ()):
             try:
                 found = self.reference(folder, reference, depth - len(path))
             except _Refusal as refusal:
-                self.issues.append(
-                    source.issue(refusal.message, path, hint=refusal.hint)
-                )
+                self.issues.append(source.issue(refusal.message, path, hint=refusal.hint))
             else:
                 if found is not None:
-                    workflow._files[reference] = found  # pyright: ignore[reportPrivateUsage]
+                    workflow._files[reference] = found  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return workflow
 
-    def reference(
-        self, folder: Path | None, reference: str, depth: int
-    ) -> Workflow | None:
+    def reference(self, folder: Path | None, reference: str, depth: int) -> Workflow | None:
         """Load what a reference means, once; None if the file has problems of its own."""
         real = self.resolve(folder, reference)
         if real in self.chain:
@@ -197,9 +188,7 @@ class _Loading:
         except (OSError, ValueError):
             exists, real = False, ""
         if not exists:
-            raise _Refusal(
-                f"there is no file {shown(reference)}", _similar(folder / reference)
-            )
+            raise _Refusal(f"there is no file {shown(reference)}", _similar(folder / reference))
         return real
 
     def relative(self, real: str) -> str:
@@ -221,9 +210,7 @@ def _references(workflow: InlineWorkflow, path: Steps) -> Iterator[tuple[Steps, 
             yield from _references(inline, (*path, "workflows", name))
 
 
-def _in_tasks(
-    tasks: Mapping[str, TaskModel], path: Steps
-) -> Iterator[tuple[Steps, str]]:
+def _in_tasks(tasks: Mapping[str, TaskModel], path: Steps) -> Iterator[tuple[Steps, str]]:
     for name, task in tasks.items():
         if isinstance(task, BlockTask):
             yield from _in_tasks(task.tasks, (*path, name, "tasks"))
@@ -244,11 +231,7 @@ def _reason(error: OSError) -> str:
 def _similar(path: Path) -> str | None:
     """Give the file that was probably meant, from the same folder."""
     try:
-        names = [
-            name
-            for name in sorted(os.listdir(path.parent))[:1000]
-            if is_file_reference(name)
-        ]
+        names = [name for name in sorted(os.listdir(path.parent))[:1000] if is_file_reference(name)]
     except (OSError, ValueError):
         return None
     found = close(path.name, names)
@@ -257,12 +240,10 @@ def _similar(path: Path) -> str | None:
 
 def _check_version(source: Source) -> None:
     """Refuse a newer language by name alone: what else differs there is no mistake."""
-    data = source.data
-    version = data.get("talea") if isinstance(data, dict) else None
+    data: Any = source.data
+    version: Any = cast("dict[str, Any]", data).get("talea") if isinstance(data, dict) else None
     if type(version) is int and version > LANGUAGE_VERSION:
         try:
             known_version(version)
         except Refused as error:
-            raise DocumentError(
-                [source.issue(str(error), ("talea",), hint=error.hint)]
-            ) from None
+            raise DocumentError([source.issue(str(error), ("talea",), hint=error.hint)]) from None

@@ -6,8 +6,8 @@ place is asked for, does the careful reading run: it knows where everything stan
 problem, and says it in words. No node tree is built for a document that is right.
 
 Of YAML only data is taken: no aliases, anchors, tags, merge keys or second documents, keys are
-text, and plain scalars mean what the core schema of YAML 1.2 says (`no` and `on` are text, `010` is
-ten). JSON is YAML, escaped surrogate pairs aside, which are translated before the C parser sees them.
+text, and plain scalars mean what the core schema of YAML 1.2 says (`no` and `on` are text, `010`
+is ten). JSON is YAML, but for escaped surrogate pairs: these the C parser gets as characters.
 """
 
 from __future__ import annotations
@@ -18,26 +18,24 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from talea.errors import DocumentError, Issue, Severity, UsageError
+from talea.places import LINE, Node, trace, width
 
 MAX_ISSUES = 100
 """Problems told of one document; what is beyond is counted only."""
 
 Steps = tuple[str | int, ...]
 
-_LINE = re.compile(r"\r\n?|\n")
 # Control characters, separators that YAML takes for line breaks, overrides of the writing direction
 # (CVE-2021-42574), a BOM in the middle, and what UTF-8 cannot hold.
 REFUSED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
-_PAIR = re.compile(
-    r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\.", re.DOTALL
-)
+_PAIR = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
 _CONSTANTS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -80,6 +78,28 @@ def shown(value: object, limit: int = 60) -> str:
     return repr(value)
 
 
+def describe(value: object) -> str:
+    """Name what a value is, for a message."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    for kind, words in _KINDS.items():
+        if isinstance(value, kind):
+            return words
+    return type(value).__name__
+
+
+_KINDS: dict[type, str] = {
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "a mapping",
+}
+
+
 def plain_value(text: str) -> str | int | float | bool | None:
     """Give what a plain scalar means in the core schema of YAML 1.2.
 
@@ -119,7 +139,7 @@ class Source:
         self.data: Any = None
         self.nodes = 0
         self.size = 0
-        self._tree: _Node | None = None
+        self._tree: Node | None = None
         self._starts: list[int] | None = None
         self._shifts: list[int] = []
 
@@ -184,27 +204,18 @@ class Source:
     ) -> tuple[int, int]:
         """Give the offsets into the text of the value, key, or part of a scalar at a path."""
         node, value = self._root(), self.data
-        place = (node.start, node.end)
+        place = (node.start, node.start + 1 if path else node.end)
         for depth, step in enumerate(path):
             entry = node.entry(step)
             if entry is None:
-                # What is missing is missing from something: point at that thing's key, or its start.
+                # What is missing is missing from something: point at its key, or its start.
                 return place
             value = value[step]
             node = entry.node
             last = depth == len(path) - 1
-            place = (
-                (entry.start, entry.end) if key or not last else (node.start, node.end)
-            )
-        if (
-            start is not None
-            and isinstance(value, str)
-            and not key
-            and node.style is not None
-        ):
-            return _trace(
-                self.text, node, value, start, len(value) if end is None else end
-            )
+            place = (entry.start, entry.end) if key or not last else (node.start, node.end)
+        if start is not None and isinstance(value, str) and not key and node.style is not None:
+            return trace(self.text, node, value, start, len(value) if end is None else end)
         return place
 
     def line_col(self, offset: int) -> tuple[int, int]:
@@ -227,27 +238,27 @@ class Source:
             shown_text, before = "…" + shown_text, before - cut + 1
         if cut + len(shown_text) < len(text):
             shown_text += "…"
-        pad = " " * _width(shown_text[:before])
-        carets = "^" * max(1, _width(shown_text[before : before + marked]))
+        pad = " " * width(shown_text[:before])
+        carets = "^" * max(1, width(shown_text[before : before + marked]))
         return f"{line:5d} | {shown_text}\n      | {pad}{carets}"
 
     def _line_starts(self) -> list[int]:
         if self._starts is None:
-            self._starts = [0, *(match.end() for match in _LINE.finditer(self.text))]
+            self._starts = [0, *(match.end() for match in LINE.finditer(self.text))]
         return self._starts
 
-    def _root(self) -> _Node:
+    def _root(self) -> Node:
         if self._tree is None:
-            reader = _Reader(self, Bounds(2**63, 2**31, 2**63))
+            from talea.reader import Reader
+
+            reader = Reader(self, Bounds(2**63, 2**31, 2**63))
             reader.read()
             self._tree = reader.root
-        return self._tree or _Node(0, len(self.text), None, None)
+        return self._tree or Node(0, len(self.text), None, None)
 
     def original(self, offset: int) -> int:
         """Map an offset of the translated text, where a pair is 11 characters shorter, back."""
-        return (
-            offset + 11 * bisect_left(self._shifts, offset) if self._shifts else offset
-        )
+        return offset + 11 * bisect_left(self._shifts, offset) if self._shifts else offset
 
     def translated(self) -> str:
         """Give the text for the C parser, which refuses the surrogate pairs of JSON's escapes."""
@@ -267,12 +278,7 @@ class Source:
             if match[1] is None:
                 return match[0]
             shifts.append(match.start() - 11 * len(shifts))
-            return chr(
-                0x10000
-                + ((int(match[1], 16) - 0xD800) << 10)
-                + int(match[2], 16)
-                - 0xDC00
-            )
+            return chr(0x10000 + ((int(match[1], 16) - 0xD800) << 10) + int(match[2], 16) - 0xDC00)
 
         text = _PAIR.sub(character, text)
         self._shifts = shifts
@@ -293,12 +299,10 @@ def parse(
     """
     bounds = bounds or Bounds()
     source = Source(text.removeprefix("\ufeff"), name, folder)
-    source.size = (
-        len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    )
+    source.size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     if source.size > bounds.max_bytes:
         issue = Issue(
-            f"the document is larger than the {bounds.max_bytes:,} bytes {_allowed(first)}",
+            f"the document is larger than the {bounds.max_bytes:,} bytes {allowed(first)}",
             hint="keep data in inputs; the caller may raise the bound",
             file=name,
         )
@@ -307,7 +311,9 @@ def parse(
     if refused:
         raise DocumentError(refused)
     if not _quick(source, bounds):
-        reader = _Reader(source, bounds, first=first)
+        from talea.reader import Reader
+
+        reader = Reader(source, bounds, first=first)
         reader.read()
         raise DocumentError(reader.issues)
     return source
@@ -329,10 +335,9 @@ def decode(raw: bytes, name: str) -> str:
         raise DocumentError([issue]) from None
 
 
-def _allowed(first: bool) -> str:
-    return (
-        "that are allowed" if first else "that the files before it leave of the bound"
-    )
+def allowed(first: bool) -> str:
+    """Say whose bound was crossed: the document's own, or what other files left of it."""
+    return "that are allowed" if first else "that the files before it leave of the bound"
 
 
 def _refused(text: str) -> Iterator[re.Match[str]]:
@@ -355,7 +360,8 @@ def _refused_character(source: Source, match: re.Match[str]) -> Issue:
     )
 
 
-def _parser(text: str) -> Any:
+def open_parser(text: str) -> Any:
+    """Give PyYAML's C parser of a text; its `get_event()` is the whole interface used here."""
     try:
         from yaml import CBaseLoader
     except ImportError:
@@ -381,7 +387,7 @@ def _quick(source: Source, bounds: Bounds) -> bool:
         StreamStartEvent,
     )
 
-    next_event: Any = _parser(source.translated()).get_event
+    next_event: Any = open_parser(source.translated()).get_event
     constants, number_start, max_depth = _CONSTANTS, _NUMBER_START, bounds.max_depth
     top: list[Any] = []
     container: Any = top
@@ -446,450 +452,3 @@ def _quick(source: Source, bounds: Bounds) -> bool:
     source.data = top[0]
     source.nodes = bounds.max_nodes - left
     return True
-
-
-@dataclass(slots=True)
-class _Node:
-    """Where a value stands. `style` is None for mappings and lists, else the scalar's own."""
-
-    start: int
-    end: int
-    style: str | None
-    entries: dict[str, _Entry] | list[_Entry] | None
-
-    def entry(self, step: str | int) -> _Entry | None:
-        entries = self.entries
-        if isinstance(entries, dict):
-            return entries.get(step) if isinstance(step, str) else None
-        if (
-            isinstance(entries, list)
-            and isinstance(step, int)
-            and 0 <= step < len(entries)
-        ):
-            return entries[step]
-        return None
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A value in its container, with the place of its key; an item of a list is its own key."""
-
-    start: int
-    end: int
-    node: _Node
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A container that is being read, and the key whose value comes next."""
-
-    node: _Node
-    key: tuple[str | None, int, int] | None = None
-    """The key's text (None: a key that was refused, with its value) and its place."""
-    keys: dict[str, int] = field(default_factory=dict[str, int])
-    step: str | int | None = None
-    """The step to the value that is being read inside."""
-
-
-class _Stop(Exception):
-    """Nothing sensible can be read after this problem."""
-
-
-class _Reader:
-    """The careful reading: the place of everything, and every problem in words."""
-
-    def __init__(self, source: Source, bounds: Bounds, *, first: bool = True) -> None:
-        self.first = first
-        self.source = source
-        self.bounds = bounds
-        self.root: _Node | None = None
-        self.issues: list[Issue] = []
-        self.frames: list[_Frame] = []
-        self.nodes = 0
-        self.documents = 0
-
-    def read(self) -> None:
-        from yaml.error import MarkedYAMLError
-
-        parser = _parser(self.source.translated())
-        try:
-            while self.take(parser.get_event()):
-                pass
-        except MarkedYAMLError as error:
-            self.syntax(error)
-        except _Stop:
-            pass
-        else:
-            if self.root is None and not self.issues:
-                self.problem(
-                    "the document is empty",
-                    0,
-                    0,
-                    hint="a workflow needs a name and tasks",
-                )
-
-    def take(self, event: Any) -> bool:
-        kind = event.__class__.__name__
-        if kind == "ScalarEvent":
-            self.scalar(event)
-        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
-            self.open(event, {} if kind == "MappingStartEvent" else [])
-        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
-            node = self.frames.pop().node
-            node.end = max(node.start, self.at(event.end_mark))
-        elif kind == "AliasEvent":
-            self.alias(event)
-        elif kind == "DocumentStartEvent":
-            self.document(event)
-        return kind != "StreamEndEvent"
-
-    def document(self, event: Any) -> None:
-        start, end = self.at(event.start_mark), self.at(event.end_mark)
-        self.documents += 1
-        if self.documents > 1:
-            self.problem(
-                "a second document begins here: a file holds one workflow",
-                start,
-                end,
-                hint="one file for each workflow, or `workflows:` for several in one",
-            )
-            raise _Stop
-        if event.tags:
-            self.problem("%TAG is not allowed", start, start + 4)
-
-    def scalar(self, event: Any) -> None:
-        start, end = self.at(event.start_mark), self.at(event.end_mark)
-        node = _Node(start, end, event.style or "", None)
-        self.check(event, node)
-        value: Any = event.value
-        if not event.style:
-            try:
-                value = plain_value(value)
-            except ValueError as error:
-                self.problem(
-                    str(error),
-                    start,
-                    end,
-                    hint=f'if it is text, quote it: "{value[:40]}"',
-                )
-                value = event.value
-        if self.wants_key():
-            self.key(value, event.value, node)
-        else:
-            self.attach(node)
-
-    def open(self, event: Any, entries: dict[str, _Entry] | list[_Entry]) -> None:
-        start = self.at(event.start_mark)
-        node = _Node(start, self.at(event.end_mark), None, entries)
-        self.check(event, node)
-        if self.wants_key():
-            self.braces(start)
-            self.problem(
-                f"a {'mapping' if isinstance(entries, dict) else 'list'} cannot be a key",
-                start,
-                self.at(event.end_mark),
-                hint="keys are text",
-            )
-            raise _Stop
-        self.attach(node)
-        self.frames.append(_Frame(node))
-        if len(self.frames) > self.bounds.max_depth:
-            self.problem(
-                f"the document is nested deeper than the {self.bounds.max_depth} levels "
-                f"{_allowed(self.first)}",
-                start,
-                start + 1,
-            )
-            raise _Stop
-
-    def braces(self, start: int) -> None:
-        """Tell the usual reason for a mapping as a key: a template that was not quoted."""
-        text = self.source.text
-        if text[start - 1 : start + 1] != "{{":
-            return
-        end = text.find("}}", start) + 2
-        if end == 1:
-            end = start + 1
-        rest = _LINE.split(text[end : end + 200], maxsplit=1)[0].strip(" ,]}")
-        self.problem(
-            "text that begins with {{ must be quoted: YAML reads the brace as a mapping",
-            start - 1,
-            end,
-            hint=f"quote the text: {_quoted(text[start - 1 : end] + (' …' if rest else ''))}",
-        )
-        raise _Stop
-
-    def alias(self, event: Any) -> None:
-        self.problem(
-            f"aliases are not allowed: *{event.anchor}",
-            self.at(event.start_mark),
-            self.at(event.end_mark),
-            hint="write the value out; if it is text that begins with *, quote the text",
-        )
-        node = _Node(self.at(event.start_mark), self.at(event.end_mark), "", None)
-        if self.wants_key():
-            self.frames[-1].key = (None, node.start, node.end)
-        else:
-            self.attach(node)
-
-    def check(self, event: Any, node: _Node) -> None:
-        self.nodes += 1
-        if self.nodes > self.bounds.max_nodes:
-            self.problem(
-                f"the document has more than the {self.bounds.max_nodes:,} nodes {_allowed(self.first)}",
-                node.start,
-                node.end,
-            )
-            raise _Stop
-        if event.anchor is not None:
-            self.problem(
-                f"anchors are not allowed: &{event.anchor}",
-                node.start,
-                node.start + 1 + len(event.anchor),
-                hint="leave it out; if it is text that begins with &, quote the text",
-            )
-        if event.tag is not None:
-            self.problem(
-                f"tags are not allowed: {shown(event.tag)}",
-                node.start,
-                node.start + 1,
-                hint="leave it out; if it is text that begins with !, quote the text",
-            )
-
-    def wants_key(self) -> bool:
-        return (
-            bool(self.frames)
-            and isinstance(self.frames[-1].node.entries, dict)
-            and self.frames[-1].key is None
-        )
-
-    def key(self, value: Any, spelled: str, node: _Node) -> None:
-        frame = self.frames[-1]
-        if not isinstance(value, str):
-            self.problem(
-                f"a key must be text, not {describe(value)}",
-                node.start,
-                node.end,
-                hint=f'quote it: "{spelled}"' if spelled else None,
-            )
-            frame.key = (None, node.start, node.end)
-            return
-        frame.key = (value, node.start, node.end)
-        if value in frame.keys:
-            line, _ = self.source.line_col(frame.keys[value])
-            self.problem(
-                f"the key {shown(value)} is there twice; the first is in line {line}",
-                node.start,
-                node.end,
-                steps=(*self.path()[:-1], value),
-            )
-            frame.key = (None, node.start, node.end)
-        else:
-            frame.keys[value] = node.start
-
-    def attach(self, node: _Node) -> None:
-        if not self.frames:
-            self.root = node
-            return
-        frame = self.frames[-1]
-        entries = frame.node.entries
-        if isinstance(entries, list):
-            frame.step = len(entries)
-            entries.append(_Entry(node.start, node.end, node))
-        elif isinstance(entries, dict) and frame.key is not None:
-            name, start, end = frame.key
-            frame.key = None
-            frame.step = name
-            if name is not None:
-                entries[name] = _Entry(start, end, node)
-
-    def path(self) -> Steps:
-        """Give the path of what is being read, as far as it is known."""
-        steps = [frame.step for frame in self.frames[:-1]]
-        if self.frames:
-            frame = self.frames[-1]
-            entries = frame.node.entries
-            if isinstance(entries, list):
-                steps.append(len(entries))
-            elif frame.key is not None:
-                steps.append(frame.key[0])
-        return tuple(step for step in steps if step is not None)
-
-    def problem(
-        self,
-        message: str,
-        start: int,
-        end: int,
-        *,
-        hint: str | None = None,
-        steps: Steps | None = None,
-    ) -> None:
-        if len(self.issues) >= MAX_ISSUES:
-            raise _Stop
-        path = path_text(self.path() if steps is None else steps)
-        self.issues.append(
-            self.source.issue_at(message, start, end, path=path, hint=hint)
-        )
-
-    def at(self, mark: Any) -> int:
-        return self.source.original(mark.index)
-
-    def syntax(self, error: Any) -> None:
-        """Say in plain words why the C parser gave up."""
-        text = self.source.text
-        mark, context = error.problem_mark, error.context_mark
-        offset = self.at(mark) if mark is not None else 0
-        began = self.at(context) if context is not None else offset
-        problem = error.problem or error.context or ""
-        line = text[_line_start(text, offset) : offset]
-        message, hint = f"this is not YAML: {problem}", None
-        if "increasing" in (error.context or ""):
-            message = "the document is nested too deeply"
-        elif "cannot start any token" in problem:
-            character = text[offset : offset + 1]
-            if character == "\t":
-                message = "a tab cannot indent"
-                hint = "indent with spaces"
-            else:
-                message = f"plain text cannot begin with {character}"
-                hint = "quote the text"
-        elif _TEMPLATE_START.search(line):
-            message = "text that begins with {{ must be quoted: YAML reads the brace as a mapping"
-            hint = "quote the text"
-        elif "mapping values are not allowed" in problem:
-            message = "a colon and a space begin a mapping, which cannot stand here"
-            hint = "quote the text, or write it below the key after `key: |`"
-        elif "end of stream" in problem and "quoted scalar" in (error.context or ""):
-            offset, message = began, "the quote that begins here is never closed"
-        elif "did not find expected ','" in problem:
-            sign = text[began : began + 1]
-            message = (
-                f"this is not what follows inside the {sign} of line {self.line(began)}"
-            )
-            hint = "close the bracket, or quote the text if it holds , : or brackets"
-        elif "escape" in problem:
-            hint = "in double quotes a backslash begins an escape: write two, or use single quotes"
-        elif "expected alphabetic or numeric" in problem:
-            message = "plain text cannot begin with * or &"
-            hint = "quote the text"
-        elif _ENDED_VALUE.search(line):
-            message = "the text goes on after its quote or bracket was closed"
-            hint = "quote the text as a whole"
-        elif "could not find expected ':'" in problem:
-            message = "this line is no `key: value`"
-            hint = "a text of several lines begins with `key: |`"
-        elif "did not find expected key" in problem:
-            message = "a key was expected here"
-            hint = "keys of one mapping stand in one column"
-        elif "block sequence entries" in problem:
-            message = "a list cannot begin here"
-            hint = "begin the list on the next line, or quote the text"
-        self.problem(message, offset, offset + 1, hint=hint)
-
-    def line(self, offset: int) -> int:
-        return self.source.line_col(offset)[0]
-
-
-def describe(value: object) -> str:
-    """Name what a value is, for a message."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    for kind, words in _KINDS.items():
-        if isinstance(value, kind):
-            return words
-    return type(value).__name__
-
-
-_KINDS: dict[type, str] = {
-    int: "a number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    tuple: "a list",
-    dict: "a mapping",
-}
-# What stands before the place where the parser gave up: `key: {{ …`, `- {{ …`, `key: "…" `.
-_TEMPLATE_START = re.compile(r"(?:^|[:\-\[,]\s)\s*\{\{")
-_ENDED_VALUE = re.compile(r"""[:\-]\s+(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\})\s*$""")
-
-
-def _line_start(text: str, offset: int) -> int:
-    return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if '"' in text and "'" not in text else f'"{text}"'
-
-
-def _width(text: str) -> int:
-    """Count the columns that a terminal gives a text."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0
-        if unicodedata.combining(c)
-        else 2
-        if unicodedata.east_asian_width(c) in "WF"
-        else 1
-        for c in text
-    )
-
-
-def _trace(text: str, node: _Node, value: str, start: int, end: int) -> tuple[int, int]:
-    """Trace characters of a scalar's value back to its spelling.
-
-    The characters of a value stand in its spelling in order; only white space comes and goes
-    between them (line folding, indentation), and in quotes an escape stands for a character.
-    """
-    style = node.style
-    at = node.start + (1 if style in ("'", '"') else 0)
-    if style in ("|", ">"):
-        line = _LINE.search(text, at)
-        at = line.end() if line else node.end
-    first, last = None, node.start
-    end = max(end, start + 1)
-    for index, character in enumerate(value):
-        if index >= end:
-            break
-        at = _find(text, at, node.end, character, style == '"')
-        length = 1
-        if style == '"' and text[at : at + 1] == "\\":
-            escape = _ESCAPE.match(text, at)
-            length = len(escape[0]) if escape else 2
-        elif style == "'" and character == "'":
-            length = 2
-        if index >= start:
-            first = at if first is None else first
-            last = at + length
-        at += length
-    if first is None:
-        return max(node.start, node.end - 1), node.end
-    return first, last
-
-
-_ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)"
-)
-_CONTINUED = re.compile(r"\\(?:\r\n?|\n)[ \t]*")
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def _find(text: str, at: int, stop: int, character: str, escapes: bool) -> int:
-    """Find where a character of a value is spelled, at or after an offset."""
-    while escapes and (continued := _CONTINUED.match(text, at)):
-        at = continued.end()
-    if text[at : at + 1] == character:
-        return at
-    space = _SPACE.match(text, at)
-    after = min(space.end(), stop) if space else at
-    if character == "\n":
-        line = _LINE.search(text, at, after)
-        return line.start() if line else at
-    if character == " ":
-        return at
-    while escapes and (continued := _CONTINUED.match(text, after)):
-        after = continued.end()
-    return after
