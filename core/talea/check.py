@@ -442,9 +442,9 @@ def _constant(value: Any) -> bool:
     if isinstance(value, str):
         return "{{" not in value
     if isinstance(value, dict):
-        return all(map(_constant, value.values()))
+        return all(map(_constant, cast("dict[str, Any]", value).values()))
     if isinstance(value, list):
-        return all(map(_constant, value))
+        return all(map(_constant, cast("list[Any]", value)))
     return True
 
 

@@ -1,8 +1,8 @@
 """From documents to plans: every expression is compiled once, and what cannot be is noted.
 
 A draft is complete as far as the document allows: names that lead nowhere are left out of the
-graph, and a cycle out of the order. `check.py` tells what is wrong; `plan.py` gives out a draft with
-which nothing is.
+graph, and a cycle out of the order. `check.py` tells what is wrong; `plan.py` gives out a draft
+with which nothing is.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Drafter:
         return mentioned
 
     def _inside(self, plan: Plan, step: Step) -> dict[str, None]:
-        """Make the plan of what is inside a task. Gives the outer names that are mentioned there."""
+        """Make the plan of what is inside a task. Gives the outer names that it mentions."""
         free: dict[str, None] = {}
         self._depth += 1
         if self._depth > MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""The names and paths in expressions: which apply at a place, and whether they can lead anywhere."""
+"""The names and paths in expressions: which apply at a place, and whether they lead anywhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from talea.shape import (
     Shapes,
     follow,
     items_of,
-    of_literal,
+    of_data,
 )
 
 Names = Mapping[str, Shape]
@@ -92,7 +92,7 @@ class Paths:
     def item(self, plan: Plan, step: Step, around: Names) -> Shape:
         """Tell what `item` is, where the list is known; refuse what can never be a list."""
         if isinstance(step.for_each, list):
-            return items_of(of_literal(step.for_each))[0]
+            return items_of(of_data(step.for_each))[0]
         if step.for_each is None or len(step.for_each.paths) != 1:
             return UNKNOWN
         (path,) = step.for_each.paths
@@ -287,7 +287,7 @@ class Paths:
         )
 
     def _skipped(self, plan: Plan) -> set[int]:
-        """Give the tasks that may end as skipped: by their own condition, or by those they watch."""
+        """Give the tasks that may be skipped: by their own condition, or by those they watch."""
         found = self._skippable.get(plan)
         if found is not None:
             return found

@@ -28,13 +28,13 @@ def make_plan(workflow: ir.Workflow) -> Plan:
 
     Raises `DocumentError` with every problem, warnings too, if one of them is an error.
     """
-    plan: Plan | None = workflow._plan  # pyright: ignore[reportPrivateUsage]
+    plan: Plan | None = workflow._plan  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if plan is None:
         plan, issues = examine(workflow)
         if any(issue.severity is Severity.ERROR for issue in issues):
             raise DocumentError(issues)
         plan.warnings = tuple(issues)
-        workflow._plan = plan  # pyright: ignore[reportPrivateUsage]
+        workflow._plan = plan  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return plan
 
 

@@ -45,7 +45,7 @@ class Problems:
         self._told[severity] += 1
         if self._told[severity] > MAX_ISSUES:
             return
-        source = root._source  # pyright: ignore[reportPrivateUsage]
+        source = root._source  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         if source is None:
             self._issues.append(Issue(message, path_text(path), hint, severity))
             return

@@ -6,10 +6,10 @@ tasks of a block. Where nothing is known, everything may exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from talea import ir
 from talea.expr import compile_template
@@ -139,8 +139,21 @@ def items_of(shape: Shape) -> tuple[Shape, str | None]:
             return first, None
 
 
-def of_literal(value: Any) -> Shape:
+def of_structure(value: Any) -> Shape:
     """Tell the shape of a structure as it is written; a lone hole may become anything."""
+    return _of(value, _of_template)
+
+
+def of_data(value: Any) -> Shape:
+    """Tell the shape of data that stands for itself."""
+    return _of(value, lambda _text: TEXT)
+
+
+def _of_template(text: str) -> Shape:
+    return UNKNOWN if "{{" in text and compile_template(text).lone else TEXT
+
+
+def _of(value: Any, of_text: Callable[[str], Shape]) -> Shape:
     match value:
         case None:
             return NULL
@@ -149,11 +162,12 @@ def of_literal(value: Any) -> Shape:
         case int() | float():
             return NUMBER
         case str():
-            return UNKNOWN if "{{" in value and compile_template(value).lone else TEXT
+            return of_text(value)
         case dict():
-            return Object({key: of_literal(inner) for key, inner in value.items()})
+            members = cast("dict[str, Any]", value)
+            return Object({key: _of(inner, of_text) for key, inner in members.items()})
         case list():
-            return Elements([of_literal(inner) for inner in value])
+            return Elements([_of(inner, of_text) for inner in cast("list[Any]", value)])
         case _:
             return UNKNOWN
 
@@ -189,7 +203,7 @@ class Shapes:
             return Declared(task.output) if step.output is not None else UNKNOWN
         shape = self._made(step)
         if isinstance(task, ir.RepeatableTask) and task.has_fallback and step.fallback:
-            return Either((shape, of_literal(task.fallback)))
+            return Either((shape, of_structure(task.fallback)))
         return shape
 
     def _made(self, step: Step) -> Shape:
@@ -197,12 +211,12 @@ class Shapes:
             case ir.AgentTask() | ir.TeamTask() | ir.AskTask():
                 return TEXT
             case ir.ValueTask(value=value):
-                return of_literal(value) if step.value is not None else UNKNOWN
+                return of_structure(value) if step.value is not None else UNKNOWN
             case ir.BlockTask(outputs=outputs) if step.plan is not None:
                 if outputs is None:
                     return Object({inner.id: self.output(inner) for inner in step.plan.steps})
-                return of_literal(outputs) if step.plan.outputs is not None else UNKNOWN
+                return of_structure(outputs) if step.plan.outputs is not None else UNKNOWN
             case ir.WorkflowTask() if step.plan is not None and step.plan.outputs is not None:
-                return of_literal(step.plan.written.outputs)
+                return of_structure(step.plan.written.outputs)
             case _:
                 return UNKNOWN

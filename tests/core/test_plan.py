@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.oracle.graph import nodes_of
+
 from talea import ir
 from talea.errors import InputError
 from talea.load import load, loads
 from talea.plan import Feature, Need, Plan, check_inputs, make_plan, models_missing
-
-from tests.oracle.graph import nodes_of
 
 HEAD = "talea: 1\nname: test\n"
 
@@ -128,7 +130,9 @@ def test_a_block_sees_what_is_around_it() -> None:
           outer:
             tasks:
               x: {value: 1}
-              inner: {on_failure: stop, tasks: {y: {value: "{{ tasks.x.output + tasks.a.output }}"}}}
+              inner:
+                on_failure: stop
+                tasks: {y: {value: "{{ tasks.x.output + tasks.a.output }}"}}
         """
     )
     outer = plan.steps[1]
@@ -170,7 +174,7 @@ def test_an_inline_workflow_is_planned_once() -> None:
     assert [inner.name for inner in plan.plans()] == ["test", "w"]
 
 
-def test_a_file_is_a_root_of_its_own(tmp_path) -> None:
+def test_a_file_is_a_root_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "main.yaml").write_text(
         f"{HEAD}model: openai/x\ntasks: {{t: {{workflow: ./part.yaml}}}}\n"
     )
@@ -269,7 +273,7 @@ def test_needs_are_what_is_written() -> None:
             tasks: {tool: {tool: ask_first}, ask: {ask: "ok?"}}
         """
     )
-    needs = {}
+    needs: dict[str, list[str]] = {}
     for task, feature in plan.needs:
         needs.setdefault(task, []).append(feature.value)
     assert needs == {
@@ -357,23 +361,25 @@ def workflows(draw: st.DrawFn) -> ir.Workflow:
         made: dict[str, ir.Task] = {}
         for name in names:
             mentions = draw(some_of([*above, *made]))
-            value = [f"{{{{ tasks.{other}.status }}}}" for other in mentions]
+            value: Any = [f"{{{{ tasks.{other}.status }}}}" for other in mentions]
             depends_on = draw(st.none() | some_of([*made]))
             trigger = draw(st.sampled_from([None, ir.Trigger.NONE_FAILED, ir.Trigger.ALL_DONE]))
-            common = {
+            common: dict[str, Any] = {
                 "depends_on": None if depends_on is None else tuple(depends_on),
                 "trigger": trigger,
             }
             if depth < 2 and draw(st.integers(0, 3)) == 0:
                 inner = tasks([*above, *made], tuple(name + n for n in NAMES[:2]), depth + 1)
                 made[name] = ir.BlockTask(
-                    tasks=inner, process=draw(st.sampled_from(["graph", "sequential"])), **common
+                    tasks=inner,
+                    process=draw(st.sampled_from([ir.Process.GRAPH, ir.Process.SEQUENTIAL])),
+                    **common,
                 )
             else:
                 made[name] = ir.ValueTask(value=value, **common)
         return made
 
-    process = draw(st.sampled_from(["graph", "sequential"]))
+    process = draw(st.sampled_from([ir.Process.GRAPH, ir.Process.SEQUENTIAL]))
     size = draw(st.integers(1, 5))
     return ir.Workflow(name="drawn", tasks=tasks([], NAMES[:size], 0), process=process)
 
