@@ -30,9 +30,11 @@ class Cli(click.Group):
     """The commands of `COMMANDS`, and those that plugins add."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands without importing them."""
         return [*COMMANDS, *sorted(self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command. Plugins are asked only for one that is none of talea's own."""
         if cmd_name in COMMANDS:
             module, _, name = COMMANDS[cmd_name][0].partition(":")
             return getattr(import_module(f"{__name__}.{module}"), name)
@@ -41,10 +43,12 @@ class Cli(click.Group):
         return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table: `--help` imports none."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run a command; what talea raises on purpose is told in words, with its exit code."""
         from talea.errors import TaleaError
 
         try:

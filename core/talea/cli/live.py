@@ -73,7 +73,7 @@ class LiveView:
         yield Group(grid, foot)
 
     def _choose(self, room: int) -> tuple[list[tuple[Row, int]], int]:
-        """Choose the rows that fit, in document order: those at work first, then the last to end."""
+        """Choose the rows that fit: those at work, then the last to end; in document order."""
         everything = list(self._rows())
         if len(everything) <= room:
             return everything, 0

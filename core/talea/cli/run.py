@@ -55,7 +55,7 @@ _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of all that happened.")
 @click.pass_context
-def run(
+def run(  # noqa: PLR0917 - click passes them by name
     ctx: click.Context,
     file: str,
     framework: str,

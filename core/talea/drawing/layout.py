@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from talea.drawing.scene import Arrow, Box, Scene
@@ -75,7 +75,7 @@ class _Spot:
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Estimate the width of a text in a usual sans-serif font; a little too wide, never too small."""
+    """Estimate the width of a text in a usual sans-serif font, rather too wide."""
     width = 0.0
     for char in text:
         if unicodedata.east_asian_width(char) in "WF":
@@ -90,27 +90,78 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def lay_out(scene: Scene) -> Layout:
-    """Give every box and arrow of a scene its place."""
+    """Give every box and arrow of a scene its place.
+
+    What no arrow joins is laid out apart, and set side by side in rows, as words on a page.
+    """
+    parts = [_lay_out_part(part) for part in _parts(scene)]
+    area = sum((part.width + COLUMN_GAP) * (part.height + COLUMN_GAP) for part in parts)
+    limit = max([area**0.5 * 1.4, *(part.width for part in parts)])
+    whole = Layout(0.0, 0.0, [], [])
+    x = y = 0.0
+    for part in parts:
+        if x and x + part.width > limit:
+            x, y = 0.0, whole.height + LAYER_GAP
+        for box in part.boxes:
+            box.x += x
+            box.y += y
+        for line in part.lines:
+            line.points = [(px + x, py + y) for px, py in line.points]
+        whole.boxes += part.boxes
+        whole.lines += part.lines
+        whole.width = max(whole.width, x + part.width)
+        whole.height = max(whole.height, y + part.height)
+        x += part.width + COLUMN_GAP
+    return whole
+
+
+def _parts(scene: Scene) -> list[Scene]:
+    """Split a scene into what arrows join, in the order of the first box of each."""
+    part_of = list(range(len(scene.boxes)))
+
+    def find(index: int) -> int:
+        while part_of[index] != index:
+            part_of[index] = part_of[part_of[index]]
+            index = part_of[index]
+        return index
+
+    for arrow in scene.arrows:
+        one, other = sorted((find(arrow.source), find(arrow.target)))
+        part_of[other] = one
+    members: dict[int, list[int]] = {}
+    for index in range(len(scene.boxes)):
+        members.setdefault(find(index), []).append(index)
+    arrows: dict[int, list[Arrow]] = {}
+    for arrow in scene.arrows:
+        arrows.setdefault(find(arrow.source), []).append(arrow)
+    parts: list[Scene] = []
+    for first, indexes in members.items():
+        place = {index: position for position, index in enumerate(indexes)}
+        moved = [
+            replace(a, source=place[a.source], target=place[a.target])
+            for a in arrows.get(first, ())
+        ]
+        parts.append(Scene(tuple(scene.boxes[i] for i in indexes), tuple(moved)))
+    return parts
+
+
+def _lay_out_part(scene: Scene) -> Layout:
     placed = [_measure(box) for box in scene.boxes]
     layers = _layers(scene)
     spots, chains = _spots(scene, placed, layers)
     rows = _order(spots)
     _spread(spots, rows)
     tops, bottoms = _stack(spots, rows)
-    lines = [
-        Line(arrow, _way(chain, spots, tops, bottoms, ports))
-        for arrow, chain, ports in zip(
-            scene.arrows, chains, _ports(scene, chains, spots), strict=True
-        )
-    ]
+    ways = zip(scene.arrows, chains, _ports(scene, chains, spots), strict=True)
+    lines = [Line(arrow, _way(chain, spots, tops, bottoms, ends)) for arrow, chain, ends in ways]
     xs = [x for line in lines for x, _ in line.points]
-    left = min([box.x for box in placed] + xs, default=0.0)
+    left = min([*(box.x for box in placed), *xs])
     for box in placed:
         box.x -= left
     for line in lines:
         line.points = [(x - left, y) for x, y in line.points]
-    right = max([box.x + box.width for box in placed] + [x - left for x in xs], default=0.0)
-    return Layout(right, bottoms[-1] if bottoms else 0.0, placed, lines)
+    right = max([*(box.x + box.width for box in placed), *(x - left for x in xs)])
+    return Layout(right, bottoms[-1], placed, lines)
 
 
 def _measure(box: Box) -> Placed:
@@ -129,11 +180,8 @@ def _measure(box: Box) -> Placed:
 
 
 def _layers(scene: Scene) -> list[int]:
-    """Give each box its layer: below all it depends on; starts stand right above their first use."""
+    """Give each box its layer: below all it depends on, and starts near their first use."""
     count = len(scene.boxes)
-    if not scene.arrows:
-        columns = max(1, round(count**0.5 * 1.3)) if count > 6 else count
-        return [index // max(1, columns) for index in range(count)]
     above: list[list[int]] = [[] for _ in range(count)]
     below: list[list[int]] = [[] for _ in range(count)]
     for arrow in scene.arrows:
@@ -295,7 +343,7 @@ def _stack(
 
 
 def _ports(scene: Scene, chains: Sequence[Sequence[int]], spots: Sequence[_Spot]) -> list[Point]:
-    """Give where each arrow leaves and enters its boxes: side by side, in the order of their ways."""
+    """Give where each arrow leaves and enters its boxes, in an order that crosses little."""
     leaves: dict[int, list[int]] = {}
     enters: dict[int, list[int]] = {}
     for number, arrow in enumerate(scene.arrows):
@@ -320,7 +368,8 @@ def _way(
     ports: Point,
 ) -> list[Point]:
     first, last = spots[chain[0]], spots[chain[-1]]
-    assert first.box is not None and last.box is not None
+    assert first.box is not None
+    assert last.box is not None
     points = [(ports[0], first.box.y + first.box.height), (ports[0], bottoms[first.layer])]
     for index in chain[1:-1]:
         spot = spots[index]

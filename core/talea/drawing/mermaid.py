@@ -58,7 +58,8 @@ def _draw(scene: Scene, indent: str, kinds: dict[str, list[str]]) -> Iterator[st
 
 
 def _quote(name: str) -> str:
-    return json.dumps(clip(name, 100), ensure_ascii=False)
+    text = json.dumps(clip(name, 100), ensure_ascii=False)
+    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _label(box: Box) -> str:

@@ -1,4 +1,4 @@
-"""What a picture of a plan shows: boxes, boxes inside them, and arrows. The same for every format."""
+"""What a picture of a plan shows: boxes, boxes inside them, and arrows; for every format."""
 
 from __future__ import annotations
 
