@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,18 +91,24 @@ def _against_task_group(rounds: int, bar: float, title: str, **more: Any) -> Ite
 def growth(rounds: int) -> Iterator[Row]:
     """How the cost of a run grows from 1,000 to 100,000 tasks: 1 is linear."""
 
-    async def cost(workflow: Any) -> float:
-        await run_talea(workflow)
-        return statistics.median(
-            [await cpu_awaited(lambda: run_talea(workflow)) for _ in range(rounds)]
-        )
+    async def cost(work: Callable[[], Coroutine[Any, Any, Any]]) -> float:
+        await work()
+        return statistics.median([await cpu_awaited(work) for _ in range(rounds)])
 
-    sizes = (1_000, 100_000)
+    def exponent(work: Callable[[int], Callable[[], Coroutine[Any, Any, Any]]]) -> float:
+        small, large = (asyncio.run(cost(work(size))) for size in (1_000, 100_000))
+        return math.log(large / small) / math.log(100)
+
     for name, shape in SHAPES.items():
-        small, large = (asyncio.run(cost(build(shape(size)))) for size in sizes)
-        exponent = math.log(large / small) / math.log(sizes[1] / sizes[0])
-        note = f"{large / sizes[1] * 1e6:.1f} µs a task at {sizes[1]:,}"
-        yield Row(f"growth exponent: {name}", exponent, 1.1, unit="", note=note)
+
+        def ours(size: int, shape: Callable[[int], Graph] = shape) -> Any:
+            return partial(run_talea, build(shape(size)))
+
+        def peer(size: int, shape: Callable[[int], Graph] = shape) -> Any:
+            return partial(run_task_group, shape(size))
+
+        note = f"the peer's {exponent(peer):.2f}"
+        yield Row(f"growth exponent: {name}", exponent(ours), 1.1, unit="", note=note)
 
 
 def footprint(rounds: int) -> Iterator[Row]:
