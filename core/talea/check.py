@@ -471,20 +471,36 @@ def _left(plan: Plan) -> list[Step]:
 
 
 def _cycles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
-    """Find cycles, at most one through each node, each from its first node on.
+    """Find cycles, one at least if there are any, each from its first node in the graph on.
 
-    Every node is walked through once, along its first edge that stays in the graph.
+    Nodes that lead into no cycle are taken away first; from every other one there is always a
+    next, and each is walked through once.
     """
-    order = {name: at for at, name in enumerate(graph)}
+    before: dict[str, list[str]] = {name: [] for name in graph}
+    left = dict.fromkeys(graph, 0)
+    for name, after in graph.items():
+        for other in after:
+            if other in graph:
+                before[other].append(name)
+                left[name] += 1
+    ending = [name for name, count in left.items() if not count]
+    while ending:
+        name = ending.pop()
+        del left[name]
+        for other in before[name]:
+            left[other] -= 1
+            if not left[other]:
+                ending.append(other)
     walked: dict[str, str] = {}
-    for begin in graph:
+    place = {name: at for at, name in enumerate(graph)}
+    for begin in left:
         trail: list[str] = []
-        name: str | None = begin
-        while name is not None and name not in walked:
+        name = begin
+        while name not in walked:
             walked[name] = begin
             trail.append(name)
-            name = next((other for other in graph[name] if other in graph), None)
-        if name is not None and walked[name] == begin and name in trail:
+            name = next(other for other in graph[name] if other in left)
+        if walked[name] == begin:
             cycle = trail[trail.index(name) :]
-            first = min(range(len(cycle)), key=lambda at: order[cycle[at]])
+            first = cycle.index(min(cycle, key=place.__getitem__))
             yield cycle[first:] + cycle[:first]

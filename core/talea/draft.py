@@ -270,7 +270,7 @@ class Drafter:
             elif task.pool is not None:
                 by, names = "pool", (task.pool,)
             else:
-                names = task.capabilities or ()
+                names = tuple(sorted(set(task.capabilities or ())))
         key = id(root), by, names
         found = self._answering.get(key)
         if found is None:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from talea import ir
+from talea.errors import Issue
 from talea.expr import Expression, Structure, Template
 from talea.schema import Schema
 
@@ -143,7 +144,7 @@ class Plan:
     """A topological order of all steps."""
     outputs: Structure | None = None
     """None for a block that writes none: its output is `{id: output}` of all its tasks."""
-    warnings: tuple[Any, ...] = ()
+    warnings: tuple[Issue, ...] = ()
     """The issues that do not refuse the document; kept by the plan that `make_plan` gives."""
 
     def plans(self) -> Iterator[Plan]:
@@ -158,12 +159,12 @@ class Plan:
         A workflow that several tasks call is listed under the first of them.
         """
         found: list[Need] = []
-        facts: dict[tuple[int, tuple[str, ...]], _AgentFacts] = {}
+        facts: dict[int, _AgentFacts] = {}
         for plan, prefix in _walk(self):
             around = prefix.rstrip("/")
             found += [Need(around, feature) for feature in _plan_features(plan)]
             for step in plan.steps:
-                key = id(plan.workflow), step.agents
+                key = id(step.agents)  # tasks that ask the same agents share them
                 if key not in facts:
                     facts[key] = _agent_facts(plan.workflow, step.agents)
                 address = prefix + step.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,6 +49,7 @@ class Paths:
         self._shapes = Shapes()
         self._skippable: dict[Plan, set[int]] = {}
         self._inner: dict[Plan, dict[str, str]] = {}
+        self._asked: dict[Template, set[str | None]] = {}
 
     # The three forms in which expressions are written.
 
@@ -143,7 +145,7 @@ class Paths:
                     hint=f"what the block gives is `tasks.{block}.output`",
                 )
                 return None
-            known = {known: None for scope in scopes(plan) for known in scope.ids}
+            known = ChainMap[str, int](*(scope.ids for scope in scopes(plan)))
             self._problems.unknown(plan.workflow, "task", name, known, place, start=start, end=end)
             return None
         inner = plan
@@ -272,7 +274,11 @@ class Paths:
             return
         if waiting and waiting.trigger is ir.Trigger.ALL_SUCCESS and at in waiting.watched:
             return
-        if any(other.steps[:2] == (name, "status") for other in template.paths):
+        asked = self._asked.get(template)
+        if asked is None:
+            asked = {other.task for other in template.paths if other.steps[1:2] == ("status",)}
+            self._asked[template] = asked
+        if name in asked:
             return
         spelled = template.text[path.start : path.end]
         then = "fails" if len(path.steps) > 2 else "says `null`"
@@ -306,17 +312,19 @@ class Paths:
         inputs: Mapping[str, object],
     ) -> None:
         """Warn of `{topic}` where `{{ inputs.topic }}` was meant."""
-        for match in _BRACED.finditer(template.text):
-            name = match[1]
-            inside = any(hole.start <= match.start() < hole.end for hole in template.holes)
-            if name in inputs and not inside:
+        ends = [0, *(hole.end for hole in template.holes)]
+        starts = [*(hole.start for hole in template.holes), len(template.text)]
+        for begin, end in zip(ends, starts, strict=True):
+            for match in _BRACED.finditer(template.text, begin, end):
+                if match[1] not in inputs:
+                    continue
                 self._problems.tell(
                     root,
                     f"{match[0]} is plain text here",
                     place,
                     start=match.start(),
                     end=match.end(),
-                    hint=f"write `{{{{ inputs.{name} }}}}` for the input",
+                    hint=f"write `{{{{ inputs.{match[1]} }}}}` for the input",
                     severity=Severity.WARNING,
                 )
 

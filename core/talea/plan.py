@@ -69,6 +69,6 @@ def models_missing(plan: Plan) -> list[str]:
         if inner.workflow.model is not None:
             continue
         agents = inner.workflow.agents
-        for names in dict.fromkeys(step.agents for step in inner.steps):
+        for names in {id(step.agents): step.agents for step in inner.steps}.values():
             found.update((name, None) for name in names if agents[name].model is None)
     return list(found)

@@ -41,9 +41,10 @@ class Items:
 
 @dataclass(slots=True, frozen=True)
 class Elements:
-    """A list of which each element is known."""
+    """A list of which each element is known, and what is known of any of them."""
 
     items: Sequence[Shape]
+    each: Shape
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,6 +55,9 @@ class Either:
 
 
 Shape = Declared | Object | Items | Elements | Either
+
+_MOST_UNLIKE = 8
+"""Elements of a list that are looked at one by one; more of them are taken for anything."""
 
 UNKNOWN = Declared(True)
 TEXT = Declared({"type": "string"})
@@ -97,7 +101,7 @@ def follow(shape: Shape, steps: Sequence[str | int | None]) -> tuple[Shape, str 
                 if isinstance(step, str):
                     return UNKNOWN, f".{step} stands on a list, which has numbers"
                 if step == 0:  # it stands for any item where a comprehension goes over the list
-                    shape = items_of(shape)[0]
+                    shape = shape.each
                 elif -len(shape.items) <= step < len(shape.items):
                     shape = shape.items[step]
                 else:
@@ -124,8 +128,7 @@ def items_of(shape: Shape) -> tuple[Shape, str | None]:
         case Items():
             return shape.item, None
         case Elements():
-            alike = tuple({id(item): item for item in shape.items}.values())
-            return (Either(alike) if 0 < len(alike) <= 50 else UNKNOWN), None
+            return shape.each, None
         case Object():
             return UNKNOWN, "this is an object, and for_each needs a list"
         case Either():
@@ -167,7 +170,9 @@ def _of(value: Any, of_text: Callable[[str], Shape]) -> Shape:
             members = cast("dict[str, Any]", value)
             return Object({key: _of(inner, of_text) for key, inner in members.items()})
         case list():
-            return Elements([_of(inner, of_text) for inner in cast("list[Any]", value)])
+            items = [_of(inner, of_text) for inner in cast("list[Any]", value)]
+            unlike = tuple({id(item): item for item in items}.values())
+            return Elements(items, Either(unlike) if 0 < len(unlike) <= _MOST_UNLIKE else UNKNOWN)
         case _:
             return UNKNOWN
 

@@ -119,7 +119,8 @@ ERRORS = [
         agents: {a: {}}
         teams:
           ▶one: {manager: a, members: [two]}
-          two: {manager: a, members: [a, one]}
+          two: {manager: a, members: [leaf, one]}
+          leaf: {manager: a, members: [a]}
         tasks: {a: {team: one, prompt: hi}}
         """,
         "a team is inside itself: one → two → one",
