@@ -13,7 +13,8 @@ body is one call, `await run.task(i)`, which comes back to the plugin for the ag
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -43,7 +44,7 @@ class Level(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class Support:
-    """How far a framework supports a feature, and why: what carries it, or what stands against it."""
+    """How far a framework supports a feature, and what carries it or stands against it."""
 
     level: Level
     reason: str
@@ -167,16 +168,24 @@ class AskCall:
     """How the run itself would have the question answered."""
 
 
-class Unanswered(Exception):  # noqa: N818 - nothing went wrong: the task waits
+class Unanswered(Exception):
     """Nobody is there to answer. The task waits, and the run goes on with what it can."""
 
 
 class Via(Protocol):
     """What does a task's outward work: the adapter, or a stand-in for it for one task."""
 
-    async def answer(self, call: AgentCall) -> AgentAnswer: ...
-    async def ask(self, call: AskCall) -> Any: ...
-    async def nested(self, child: Run) -> None: ...
+    async def answer(self, call: AgentCall) -> AgentAnswer:
+        """Let one agent answer."""
+        ...
+
+    async def ask(self, call: AskCall) -> Any:
+        """Put a question to a person. Raises `Unanswered` where nobody is there."""
+        ...
+
+    async def nested(self, child: Run) -> None:
+        """Drive the run of a block or sub-workflow to its end."""
+        ...
 
 
 class Record(Protocol):
@@ -198,6 +207,9 @@ class Run(Protocol):
     plan: Plan
     session: Any
     """What the adapter's `session` gave for this run."""
+    ready: deque[int]
+    """Tasks whose dependencies have ended, in the order in which that came about. A scheduler takes
+    them from here; a framework with joins of its own leaves it alone."""
 
     async def task(self, i: int, via: Via | None = None) -> Record:
         """Do the whole of task `i`, whose dependencies have ended. A failed task does not raise."""
@@ -267,6 +279,5 @@ class Adapter(ABC, Generic[Compiled]):
 
 
 @asynccontextmanager
-async def _no_session() -> AsyncIterator[None]:
+async def _no_session() -> AsyncGenerator[None, None]:
     yield None
-

@@ -170,6 +170,7 @@ class TaskWaiting:
 
     time: float
     address: str
+    attempts: int
     started: float | None
 
 

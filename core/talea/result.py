@@ -86,9 +86,11 @@ class Result:
         """Give the result itself, or raise `RunError` if the run did not succeed."""
         if self.succeeded:
             return self
-        what = f"{self.error.address or 'run'}: {self.error.type}: {self.error.message}" if (
-            self.error
-        ) else "no task failed"
+        what = (
+            f"{self.error.address or 'run'}: {self.error.type}: {self.error.message}"
+            if (self.error)
+            else "no task failed"
+        )
         raise RunError(str(self.status), what) from (self.error.cause if self.error else None)
 
     def as_json(self) -> dict[str, Any]:
@@ -139,7 +141,9 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
         elif isinstance(event, TaskWaiting):
             address = plain_address(event.address)
             inside.note(address)
-            found[address] = TaskResult(Status.WAITING, started=event.started)
+            found[address] = TaskResult(
+                Status.WAITING, attempts=event.attempts, started=event.started
+            )
         elif isinstance(event, RunStarted):
             result.run, result.workflow = event.run, event.workflow
             result.framework = event.framework

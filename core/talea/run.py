@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from talea import ir, plugins
 from talea.adapter import Adapter, AskCall, Endpoint, Feature
@@ -112,7 +112,7 @@ class Prepared:
                 execution.start(root)
                 hook = plugins.manager().hook
                 await hook.talea_execute(adapter=self.adapter, compiled=self.compiled, run=root)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a framework's own fault ends the run, as data
             broken = error
             root.stop("interrupted")
         except BaseException:
@@ -314,7 +314,7 @@ def _by_name(
     if tools is None:
         return {}
     if isinstance(tools, Mapping):
-        return dict(tools)
+        return dict(cast("Mapping[str, Callable[..., Any]]", tools))
     return {getattr(function, "__name__", repr(function)): function for function in tools}
 
 
@@ -348,8 +348,8 @@ def _agent_bounds(plan: Plan) -> dict[str, int]:
 def _listed(answers: Answers | None) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     if answers is not None:
-        pairs = answers.items() if isinstance(answers, Mapping) else answers
-        for address, answer in pairs:
+        given = cast("Any", answers.items() if isinstance(answers, Mapping) else answers)
+        for address, answer in cast("Iterable[tuple[str, Any]]", given):
             found.setdefault(address, []).append(answer)
     return found
 

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+
 import talea
 from talea.events import Event, Status, TaskEnded
 from talea.kernel import Run
@@ -50,7 +51,9 @@ def test_a_task_that_is_asked_for_twice_runs_once() -> None:
         assert {id(record) for record in records} == {id(run.records[0])}
         assert await run.task(0) is run.records[0]
 
-    result = asyncio.run(driven(flow("  a: {tool: slow}", "tools: {slow: {}}"), {"slow": slow}, drive))
+    result = asyncio.run(
+        driven(flow("  a: {tool: slow}", "tools: {slow: {}}"), {"slow": slow}, drive)
+    )
     assert calls == 1
     assert result.tasks["a"].output == 1
 
@@ -117,7 +120,9 @@ def test_max_parallel_holds_for_items_that_a_framework_starts_by_itself() -> Non
         await asyncio.gather(*(run.item(0, k) for k in range(len(items))))
         run.close(0)
 
-    workflow = flow("  a: {for_each: [1, 2, 3, 4, 5], max_parallel: 2, tool: body}", "tools: {body: {}}")
+    workflow = flow(
+        "  a: {for_each: [1, 2, 3, 4, 5], max_parallel: 2, tool: body}", "tools: {body: {}}"
+    )
     assert asyncio.run(driven(workflow, {"body": body}, drive)).succeeded
     assert most == 2
 
@@ -139,7 +144,9 @@ def test_a_driver_that_is_cancelled_may_come_back() -> None:
             await first
         await run.task(0)
 
-    result = asyncio.run(driven(flow("  a: {tool: body}", "tools: {body: {}}"), {"body": body}, drive))
+    result = asyncio.run(
+        driven(flow("  a: {tool: body}", "tools: {body: {}}"), {"body": body}, drive)
+    )
     assert result.tasks["a"].output == 2
     assert result.tasks["a"].attempts == 2
 
@@ -225,7 +232,10 @@ def test_stop_ends_a_run_in_order() -> None:
 
     async def main() -> talea.Result:
         prepared = prepare(
-            flow("  a: {tool: hang}\n  b: {value: 1, depends_on: [a], trigger: all_done}", "tools: {hang: {}}"),
+            flow(
+                "  a: {tool: hang}\n  b: {value: 1, depends_on: [a], trigger: all_done}",
+                "tools: {hang: {}}",
+            ),
             tools={"hang": hang},
         )
         running = asyncio.create_task(prepared.run())
@@ -266,7 +276,9 @@ def test_clean_up_inside_a_timeout_of_the_caller() -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
-                await talea.arun(flow("  a: {tool: hang}", "tools: {hang: {}}"), tools={"hang": hang})
+                await talea.arun(
+                    flow("  a: {tool: hang}", "tools: {hang: {}}"), tools={"hang": hang}
+                )
 
     asyncio.run(main())
 

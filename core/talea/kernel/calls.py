@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from talea import ir
-from talea.adapter import Endpoint
+from talea.adapter import AgentTool, Endpoint
 from talea.errors import ErrorType, TaskError
 from talea.events import Failure, ModelCalled, ToolCalled, Usage
 from talea.expr import compile_template, parse_json, to_text
@@ -50,7 +50,7 @@ async def call_tool(
 
 def start_tool(
     cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None = None
-) -> Coroutine[Any, Any, Any]:
+) -> Awaitable[Any]:
     """Start a tool's code; a blocking function on a thread."""
     cell.calls += 1
     if arguments:
@@ -96,10 +96,10 @@ def _context(cell: Cell, agent: str | None) -> ToolContext:
 
 def copy_json(value: Any) -> Any:
     """Copy JSON data, so that code that changes what it is given changes nothing else."""
-    if type(value) is dict:
-        return {key: copy_json(part) for key, part in value.items()}
-    if type(value) is list:
-        return [copy_json(part) for part in value]
+    if isinstance(value, dict):
+        return {key: copy_json(part) for key, part in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [copy_json(part) for part in cast("list[Any]", value)]
     return value
 
 
@@ -128,13 +128,13 @@ def _read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
     if not isinstance(arguments, str):
         return arguments
     try:
-        read = parse_json(arguments) if arguments.strip() else {}
+        read: Any = parse_json(arguments) if arguments.strip() else {}
     except ValueError as error:
         message = f"the arguments are no JSON: {error}"
         raise TaskError(ErrorType.INVALID_ARGUMENTS, message) from error
     if not isinstance(read, dict):
         raise TaskError(ErrorType.INVALID_ARGUMENTS, "the arguments must be a JSON object")
-    return read
+    return cast("dict[str, Any]", read)
 
 
 class Call:
@@ -145,7 +145,8 @@ class Call:
         task = step.task
         execution = run.execution
         assert isinstance(task, ir.AgentTask)
-        assert task.agent is not None and step.prompt is not None
+        assert task.agent is not None
+        assert step.prompt is not None
         names = cell.scope()
         workflow = run.plan.workflow
         record = run.records[step.index]
@@ -162,8 +163,10 @@ class Call:
         self.expected_output = (
             step.expected_output.render(names) if step.expected_output is not None else None
         )
-        self.tools = tuple(Tool(self, run.tools[name]) for name in self.agent.tools)
-        # For free text the model is not asked for JSON: it would quote it. Of a choice it must know.
+        self.tools: Sequence[AgentTool] = tuple(
+            Tool(self, run.tools[name]) for name in self.agent.tools
+        )
+        # For free text the model is not asked for JSON, in which it would quote it.
         free = step.output is None or step.output.schema == {"type": "string"}
         self.schema: Schema | None = None if free else step.output
         self.max_turns = self.agent.max_turns
@@ -247,5 +250,7 @@ def _rendered(agent: ir.Agent, inputs: Mapping[str, Any]) -> ir.Agent:
     texts = {key: text for key in _AGENT_TEXTS if (text := getattr(agent, key)) and "{{" in text}
     if not texts:
         return agent
-    rendered = {key: compile_template(text).render({"inputs": inputs}) for key, text in texts.items()}
+    rendered = {
+        key: compile_template(text).render({"inputs": inputs}) for key, text in texts.items()
+    }
     return agent.model_copy(update=rendered)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from talea.kernel.run import Cell, Run
     from talea.tools import BoundTool
 
+
 class _Both:
     """One adapter's schedule with another one's agents."""
 

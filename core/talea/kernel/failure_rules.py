@@ -83,9 +83,7 @@ def can_be_handled(failed: int, steps: Sequence[Step], records: Records) -> bool
     )
 
 
-def _carriers(
-    failed: int, steps: Sequence[Step], records: Records, *, possible: bool
-) -> list[int]:
+def _carriers(failed: int, steps: Sequence[Step], records: Records, *, possible: bool) -> list[int]:
     found = [failed]
     seen = {failed}
     for i in found:

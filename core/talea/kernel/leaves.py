@@ -36,7 +36,7 @@ def _start_tool(cell: Cell, number: int, via: Via) -> Awaitable[Any]:
     assert isinstance(task, ir.ToolTask)
     tool = cell.tool = cell.run.tools[task.tool]
     template = cell.step.arguments
-    arguments = template.render(cell.scope()) if template is not None else {}
+    arguments: dict[str, Any] = template.render(cell.scope()) if template is not None else {}
     if cell.run.execution.sinks:
         return call_tool(cell, tool, arguments)
     return start_tool(cell, tool, arguments)
@@ -120,8 +120,12 @@ def _fail_ask(cell: Cell, error: Exception) -> Exception:
     return error if isinstance(error, Waits | ExpressionError) else to_task_error(error)
 
 
+def _finish_ask(cell: Cell, value: Any) -> Any:
+    return value
+
+
 LEAVES = {
     "tool": Leaf(_start_tool, _finish_tool, _fail_tool),
     "agent": Leaf(_start_agent, _finish_agent, _fail_agent),
-    "ask": Leaf(_start_ask, lambda cell, value: value, _fail_ask),
+    "ask": Leaf(_start_ask, _finish_ask, _fail_ask),
 }

@@ -50,6 +50,6 @@ def read_answer(answer: Any, schema: Schema | None) -> tuple[Any, str | None]:
         try:
             answer = parse_json(answer)
         except ValueError:
-            return None, "the answer must be JSON here, such as true, 3 or \"text\" in quotes"
+            return None, 'the answer must be JSON here, such as true, 3 or "text" in quotes'
     problem = schema.check(answer)
     return (answer, None) if problem is None else (None, problem)

@@ -12,8 +12,9 @@ itself), and `close`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 from talea import ir
 from talea.adapter import Via
@@ -52,11 +53,13 @@ _INSIDE = frozenset({"tasks", "workflow"})
 _FAIRNESS = 64
 """Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
 _EVERYWHERE = frozenset({"limit", "interrupted"})
-_STARTED_TOO_EARLY = "{task!r} was started before its dependency {dependency!r} had ended"
 
 
 class Run:
     """One execution of a plan. A block, a sub-workflow and each iteration has a run of its own.
+
+    `ready` holds the tasks whose dependencies have ended, in the order in which that came about: a
+    scheduler takes them from there; a framework with joins of its own leaves it alone.
 
     `around` is the cell that it runs inside of, None for the root. `prefix` stands before its
     tasks' ids in addresses. `scope` is the run whose tasks a block sees besides its own.
@@ -93,7 +96,8 @@ class Run:
         self.stopped = False
         self.tools = execution.tools.get(id(plan.workflow), {})
         self._steps = plan.steps
-        self._ended = bytearray(len(plan.steps))
+        self.ready = deque(plan.roots)
+        self._waits_for = [len(step.dependencies) for step in plan.steps]
         self._clean = True
         self._failed: list[int] = []
         self._passes = execution.adapter.passes
@@ -154,16 +158,14 @@ class Run:
                 await self._item(record, cell, via)
 
         workers = [asyncio.create_task(work()) for _ in range(min(bound, len(cells)))]
-        record.driven = True
-        try:
-            await asyncio.gather(*workers)
-        except BaseException:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            raise
-        finally:
-            record.driven = False
+        with record.driving():
+            try:
+                await asyncio.gather(*workers)
+            except BaseException:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+                raise
 
     # Opening ----------------------------------------------------------------------------------
 
@@ -174,10 +176,8 @@ class Run:
         if record is not None:
             return None if record.ended else record.items
         step = self._steps[i]
-        ended = self._ended
-        for d in step.dependencies:
-            if not ended[d]:
-                return self._refuse_opening(step, d)
+        if self._waits_for[i]:
+            return self._refuse_opening(step)
         records = self.records
         record = records[i] = Single(self, step)
         if self.halted is not None:
@@ -199,11 +199,16 @@ class Run:
             execution.tell(TaskStarted(record.started, self.prefix + step.id))
         return record.items
 
-    def _refuse_opening(self, step: Step, dependency: int) -> None:
-        at = [record for record in self.records if record is not None]
-        if not any(record.status is Status.WAITING for record in at):
-            name = self._steps[dependency].id
-            raise RuntimeError(_STARTED_TOO_EARLY.format(task=step.id, dependency=name))
+    def _refuse_opening(self, step: Step) -> None:
+        records = self.records
+        if any(record is not None and record.status is Status.WAITING for record in records):
+            return
+        for d in step.dependencies:
+            before = records[d]
+            if before is None or not before.ended:
+                name = self._steps[d].id
+                message = f"{step.id!r} was started before its dependency {name!r} had ended"
+                raise RuntimeError(message)
 
     def _decide(self, i: int, record: Record, step: Step) -> Record | None:
         """Evaluate `when` and `for_each`; give the record to go on with, None if it has ended."""
@@ -217,15 +222,14 @@ class Run:
             items = step.for_each
             if items is None:
                 return record
-            if not isinstance(items, list):
-                items = items.evaluate(self.names)
-            if not isinstance(items, list):
-                raise ExpressionError(f"for_each needs a list, and this is {type_name(items)}")
+            listed = items if isinstance(items, list) else items.evaluate(self.names)
+            if not isinstance(listed, list):
+                raise ExpressionError(f"for_each needs a list, and this is {type_name(listed)}")
         except ExpressionError as error:
             record.error = self._failure(TaskError(ErrorType.EXPRESSION, str(error)), step)
             self._end(i, record, Status.FAILED)
             return None
-        return Map(self, step, items)
+        return Map(self, step, cast("list[Any]", listed))
 
     # One item, layer by layer -----------------------------------------------------------------
 
@@ -422,6 +426,7 @@ class Run:
         step = cell.step
         execution = self.execution
         kind = step.kind
+        agent = ""
         places = execution.places if kind in _PLACED else None
         if places is not None:
             agent = execution.place_key(self.plan.workflow, getattr(step.task, "agent", None))
@@ -510,7 +515,8 @@ class Run:
         if isinstance(step.task, ir.BlockTask):
             child = Run(self.execution, plan, self.inputs, around=cell, scope=self)
         else:
-            values = step.arguments.render(cell.scope()) if step.arguments else {}
+            template = step.arguments
+            values: dict[str, Any] = template.render(cell.scope()) if template else {}
             try:
                 inputs = check_inputs(plan, values)
             except InputError as error:
@@ -575,7 +581,9 @@ class Run:
     def _leave_waiting(self, record: Record, step: Step) -> None:
         record.status = Status.WAITING
         execution = self.execution
-        execution.record(TaskWaiting(execution.now, self.prefix + step.id, record.started))
+        execution.record(
+            TaskWaiting(execution.now, self.prefix + step.id, record.attempts, record.started)
+        )
         _release(record)
 
     def _failure(self, error: TaskError, step: Step, cell: Cell | None = None) -> Failure:
@@ -584,9 +592,9 @@ class Run:
 
     def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> None:
         """Give a task its one end, and see what follows from it for the others."""
+        step = self._steps[i]
         record.status = status
         record.ended = True
-        self._ended[i] = 1
         if status is not Status.SUCCEEDED:
             record.output, record.recovered = None, False
         if reason is not None:
@@ -597,7 +605,7 @@ class Run:
         execution = self.execution
         ended = TaskEnded(
             execution.clock.time() - execution.began,
-            self.prefix + self._steps[i].id,
+            self.prefix + step.id,
             status,
             reason,
             record.output,
@@ -611,6 +619,11 @@ class Run:
         execution.ledger.append(ended)
         if execution.sinks:
             execution.tell(ended)
+        waits_for = self._waits_for
+        for s in step.successors:
+            waits_for[s] -= 1
+            if not waits_for[s]:
+                self.ready.append(s)
         if record.others:
             _release(record)
         if status is Status.SUCCEEDED and not self._failed:
@@ -662,7 +675,7 @@ class Run:
         self.halt(reason)
 
     def usages(self, i: int) -> list[Usage]:
-        """Give what a model call of task `i` is counted at: the task, those around it, the whole."""
+        """Give where a model call of a task is counted: there, at tasks around it, for the run."""
         found = [self.execution.usage]
         run, index = self, i
         while True:

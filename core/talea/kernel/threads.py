@@ -41,7 +41,7 @@ def in_own_context(
         except GeneratorExit:
             context.run(coroutine.close)
             raise
-        except BaseException as error:  # noqa: BLE001 - handed on, whatever it is
+        except BaseException as error:
             send, value = coroutine.throw, error
 
 
@@ -93,7 +93,7 @@ class Threads:
             future, function = job
             try:
                 outcome: _Outcome = (future, function(), None)
-            except BaseException as error:  # noqa: BLE001 - it is the tool's failure
+            except BaseException as error:
                 outcome = (future, None, error)
             if not self._hand_over(outcome):
                 return

@@ -7,7 +7,8 @@ What unwinds it is one of two exceptions, which never leave the kernel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from talea.errors import ErrorType, TaskError
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from talea.tools import BoundTool
 
 
-class Halt(Exception):  # noqa: N818 - control flow, not a fault
+class Halt(Exception):
     """The item was cancelled. Its text is the reason that tasks inside give for their end."""
 
 
-class Waits(Exception):  # noqa: N818 - control flow, not a fault
+class Waits(Exception):
     """The item waits for a person who is not there."""
 
 
@@ -115,7 +116,7 @@ class Cell:
     feedback: str | None = None
     conversation: Any = None
     calls = 0
-    """How many tool calls it has made in this attempt, and those before in the same conversation."""
+    """How many tool calls it has made in this attempt, or in the conversation that it goes on with."""
     k: int | None = None
     item: Any = None
 
@@ -180,7 +181,7 @@ class Cell:
         return self.take_cause()
 
     async def settle(self, waiter: asyncio.Task[Any]) -> None:
-        """Take back an own cancellation that came too late to be raised inside, and raise its cause.
+        """Take back an own cancellation that came too late to be raised inside; raise its cause.
 
         `Task.cancel` on a task that is running, or whose body swallows the error, leaves a request
         behind that would hit whatever comes next in the same asyncio task.
@@ -212,15 +213,29 @@ class Single(Cell, Record):
 class Map(Record):
     """A task with `for_each`."""
 
-    driven = False
     turns: asyncio.Semaphore | None = None
     """Bounds the items that a framework starts by itself."""
 
     def __init__(self, run: Run, step: Step, items: Sequence[Any]) -> None:
+        self._driven = False
         self._items = items
         self._cells = [Cell(run, step) for _ in items]
         for k, cell in enumerate(self._cells):
             cell.k, cell.item = k, items[k]
+
+    @property
+    def driven(self) -> bool:
+        """Whether somebody is carrying all of it out at the moment."""
+        return self._driven
+
+    @contextmanager
+    def driving(self) -> Generator[None, None, None]:
+        """Carry all of it out."""
+        self._driven = True
+        try:
+            yield
+        finally:
+            self._driven = False
 
     @property
     def cells(self) -> Sequence[Cell]:
@@ -241,7 +256,9 @@ class Pausable(Protocol):
     busy: int
     asking: int
 
-    def expire(self) -> None: ...
+    def expire(self) -> None:
+        """Act on the deadline's having passed."""
+        ...
 
 
 def count_busy(execution: Execution, cell: Cell, busy: int, asking: int = 0) -> None:

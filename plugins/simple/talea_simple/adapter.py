@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -45,9 +45,7 @@ class SimpleAdapter(Adapter[Schedule]):
         """Build the schedule of a plan."""
         if options:
             name = next(iter(options))
-            raise UsageError(
-                f"framework 'simple' has no option {name!r}", "it has none"
-            )
+            raise UsageError(f"framework 'simple' has no option {name!r}", "it has none")
         return Schedule.of(plan)
 
     async def execute(self, compiled: Schedule, run: Run) -> None:
@@ -61,7 +59,7 @@ class SimpleAdapter(Adapter[Schedule]):
         return await answer(call)
 
     @asynccontextmanager
-    async def session(self, run: Run) -> AsyncIterator[Any]:
+    async def session(self, run: Run) -> AsyncGenerator[Any, None]:
         """Share one HTTP pool among all agents of a run; it is made when the first one asks."""
         from talea_simple.agent import Clients
 

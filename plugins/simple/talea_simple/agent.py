@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from talea.adapter import AgentAnswer, AgentCall, AgentTool, Endpoint
 from talea.errors import ErrorType, TaskError
 from talea.events import Usage
-
 from talea_simple.response_format import ResponseFormat
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Clients:
         # The SDK takes these from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, and
         # would send them to any host; the last has no public name.
         client.organization = client.project = None
-        client._custom_headers = dict(endpoint.headers)  # pyright: ignore[reportPrivateUsage]
+        client._custom_headers = dict(endpoint.headers)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return client
 
 

@@ -1,9 +1,9 @@
 """The in-process schedule: a task starts the moment the last of its dependencies has ended.
 
-Dependencies are counted down on integers. The first task that an ended one makes ready runs on in
-the same asyncio task; further workers are started by one call per turn of the event loop, and
-more of them only as fast as the bodies really suspend: a wide fan whose bodies never wait is
-drained by a few.
+The run itself counts dependencies down and says what is ready. One worker takes ready tasks and
+does them one after the other in its asyncio task; further workers are started by one call per turn
+of the event loop, and more of them only as fast as the bodies really suspend: a wide fan whose
+bodies never wait is drained by a few.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
-from typing import Any, Protocol
+from heapq import heappop, heappush
+from typing import Any
 
 from talea.adapter import Run
 from talea.plan import Plan
@@ -23,105 +23,62 @@ _FAIRNESS = 128
 """Tasks after which a worker lets the event loop turn, even if none of them has waited."""
 
 
-class Ready(Protocol):
-    """The tasks whose dependencies have ended, in the order in which they are to start."""
-
-    def push(self, i: int) -> None: ...
-    def pop(self) -> int: ...
-    def __len__(self) -> int: ...
-
-
-class InOrder(deque[int]):
-    """Ready tasks, first come, first served."""
-
-    push = deque[int].append
-    pop = deque[int].popleft  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
-
-
-class ByPriority:
-    """Ready tasks by priority, then in document order."""
-
-    def __init__(self, roots: tuple[int, ...], priorities: tuple[int, ...]) -> None:
-        self._priorities = priorities
-        self._heap = [(-priorities[i], i) for i in roots]
-        heapify(self._heap)
-
-    def push(self, i: int) -> None:
-        """Add a task."""
-        heappush(self._heap, (-self._priorities[i], i))
-
-    def pop(self) -> int:
-        """Take the task that comes first."""
-        return heappop(self._heap)[1]
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-
 @dataclass(slots=True, frozen=True)
 class Schedule:
     """A plan as the scheduler reads it: the native object of this framework."""
 
     plan: Plan
-    roots: tuple[int, ...]
-    waits_for: tuple[int, ...]
-    """For each task, how many must have ended first."""
-    successors: tuple[tuple[int, ...], ...]
     priorities: tuple[int, ...] | None
-    """None where all are the same."""
+    """None where all are the same, and ready tasks simply start in order."""
 
     @classmethod
     def of(cls, plan: Plan) -> Schedule:
         """Read a plan."""
-        steps = plan.steps
-        priorities = tuple(step.priority for step in steps)
-        return cls(
-            plan,
-            plan.roots,
-            tuple(len(step.dependencies) for step in steps),
-            tuple(step.successors for step in steps),
-            priorities if any(priorities) else None,
-        )
+        priorities = tuple(step.priority for step in plan.steps)
+        return cls(plan, priorities if any(priorities) else None)
 
-    def ready(self) -> Ready:
-        """Give the tasks that may start at once."""
-        if self.priorities is None:
-            return InOrder(self.roots)
-        return ByPriority(self.roots, self.priorities)
+    def queue(self, ready: deque[int]) -> deque[int] | ByPriority:
+        """Give the ready tasks in the order in which they are to start."""
+        return ready if self.priorities is None else ByPriority(ready, self.priorities)
+
+
+class ByPriority:
+    """Ready tasks, the highest priority first, then in document order."""
+
+    def __init__(self, ready: deque[int], priorities: tuple[int, ...]) -> None:
+        self._ready = ready
+        self._priorities = priorities
+        self._heap: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap) + len(self._ready)
+
+    def popleft(self) -> int:
+        """Take the task that comes first."""
+        while self._ready:
+            i = self._ready.popleft()
+            heappush(self._heap, (-self._priorities[i], i))
+        return heappop(self._heap)[1]
 
 
 async def drive(schedule: Schedule, run: Run) -> None:
     """Run every task once its dependencies have ended; return when all that can has ended."""
-    waits_for = list(schedule.waits_for)
-    successors = schedule.successors
-    ready = schedule.ready()
-    ordered = schedule.priorities is not None
     loop = asyncio.get_running_loop()
+    workers: set[asyncio.Task[Any]] = set()
     idle: asyncio.Future[None] | None = None
     failure: BaseException | None = None
-    workers: set[asyncio.Task[Any]] = set()
     starting = False
-    task, push, pop = run.task, ready.push, ready.pop
+    ready, task = schedule.queue(run.ready), run.task
 
     async def work() -> None:
         nonlocal starting
-        following = -1
         turns = 0
-        while following >= 0 or ready:
-            i = following if following >= 0 else pop()
-            following = -1
+        while ready:
+            i = ready.popleft()
             if ready and not starting:
                 starting = True
                 loop.call_soon(start_workers)
-            if not (await task(i)).ended:
-                continue  # It waits for a person, and so does all that comes after it.
-            for s in successors[i]:
-                waits_for[s] -= 1
-                if not waits_for[s]:
-                    if following < 0 and not ordered:
-                        following = s
-                    else:
-                        push(s)
+            await task(i)
             turns += 1
             if turns == _FAIRNESS:
                 turns = 0
@@ -145,12 +102,13 @@ async def drive(schedule: Schedule, run: Run) -> None:
             idle.set_result(None)
 
     try:
-        await work()
-        while workers or starting:
-            idle = loop.create_future()
-            if not workers:
-                loop.call_soon(idle.set_result, None)
-            await idle
+        while ready or workers or starting:
+            await work()
+            if workers:
+                idle = loop.create_future()
+                await idle
+            elif starting:
+                await asyncio.sleep(0)
     except BaseException:
         run.stop("interrupted")
         for worker in list(workers):
