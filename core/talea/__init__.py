@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from talea.load import load, loads
     from talea.plugins import FrameworkInfo, frameworks
     from talea.result import Result, TaskResult
-    from talea.run import arun, compile, run, stream
+    from talea.run import arun, compile, run, stream  # noqa: A004 - always seen as talea.compile
     from talea.tools import ToolContext
 
 __version__ = "0.1.0"
@@ -138,7 +138,8 @@ class _Package(ModuleType):
     """The package, whose functions `load` and `run` keep their names.
 
     Importing a submodule binds it in its package, so that `talea.run` would turn from the function
-    into the module as soon as anybody imports `talea.run`. `from talea.run import …` is not touched.
+    into the module as soon as anybody imports `talea.run`. `from talea.run import …` goes on to
+    read the module.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

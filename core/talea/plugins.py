@@ -110,7 +110,7 @@ class _Core:
 
 @dataclass(slots=True)
 class Registry:
-    """All plugins that were found. `discover` makes one; most callers use the module's functions."""
+    """All plugins that were found. `discover` makes one; most callers use the functions below."""
 
     manager: pluggy.PluginManager
     allowed: str | None = None
