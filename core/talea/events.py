@@ -176,7 +176,10 @@ class TaskWaiting:
 
 @dataclass(slots=True)
 class TaskEnded:
-    """A task ended: the one terminal event of a task, for inner ones of each iteration."""
+    """A task ended: the one terminal event of a task, for inner ones of each iteration.
+
+    A run keeps it as the task's record: there is nothing more to know of it.
+    """
 
     time: float
     address: str
@@ -189,6 +192,11 @@ class TaskEnded:
     agent: str | None
     started: float | None
     usage: Usage | None
+
+    @property
+    def ended(self) -> bool:
+        """It has: this tells it from the record of a task that has not."""
+        return True
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from talea.events import Failure, ModelCalled, ToolCalled, Usage
 from talea.expr import compile_template, parse_json, to_text
 from talea.failures import scrub
 from talea.kernel.threads import in_own_context
+from talea.kernel.work import Record
 from talea.schema import Schema
 from talea.tools import BoundTool, ToolContext, read_result
 
@@ -150,8 +151,8 @@ class Call:
         names = cell.scope()
         workflow = run.plan.workflow
         record = run.records[step.index]
-        assert record is not None
-        record.agent = task.agent
+        if isinstance(record, Record):
+            record.agent = task.agent
         self.run = run
         self.cell = cell
         self.address = cell.address

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from talea.events import Status
+from talea.events import Status, TaskEnded
 from talea.ir import Trigger
 from talea.kernel.work import Record
 from talea.plan import Step
 
-Records = Sequence[Record | None]
+Records = Sequence[Record | TaskEnded | None]
 
 _BAD = frozenset({Status.FAILED, Status.UPSTREAM_FAILED})
 _ENDS_OF_TROUBLE = frozenset({Status.FAILED, Status.UPSTREAM_FAILED, Status.CANCELLED})

@@ -79,7 +79,7 @@ class Run:
         self.inputs = inputs
         self.around = around
         self.scope = scope
-        self.records: list[Record | None] = [None] * len(plan.steps)
+        self.records: list[Record | TaskEnded | None] = [None] * len(plan.steps)
         self.prefix = f"{around.address}/" if around else ""
         self.names: dict[str, Any] = {
             "inputs": inputs,
@@ -111,39 +111,38 @@ class Run:
 
     # A task, whole ----------------------------------------------------------------------------
 
-    async def task(self, i: int, via: Via | None = None) -> Record:
+    async def task(self, i: int, via: Via | None = None) -> Record | TaskEnded:
         """Do the whole of a task; a failed one is a record like any other.
 
         Raises RuntimeError if its dependencies have not ended and nothing waits for a person.
         """
         record = self.records[i]
         if record is not None:
-            if record.ended:
+            if isinstance(record, TaskEnded):
                 return record
             if record.driven:
-                return await self._share(record)
+                return await self._share(i, record)
         if self.open(i) is None:
             return self.records[i] or Record()
         record = self.records[i]
-        assert record is not None
         try:
             if isinstance(record, Single):
                 await self._item(record, record, via)
             elif isinstance(record, Map):
                 await self._all_items(record, via)
         finally:
-            if record.others and not record.ended:
+            if isinstance(record, Record) and record.others:
                 _release(record)
         return self.close(i)
 
-    async def _share(self, record: Record) -> Record:
+    async def _share(self, i: int, record: Record) -> Record | TaskEnded:
         """Wait for the one who carries the task out already."""
         ended = asyncio.get_running_loop().create_future()
         if record.others is None:
             record.others = []
         record.others.append(ended)
         await ended
-        return record
+        return self.records[i] or record
 
     async def _all_items(self, record: Map, via: Via | None) -> None:
         """Do all items, at most `max_parallel` of them at once, begun in their order."""
@@ -174,7 +173,7 @@ class Run:
         because something before it waits for a person."""
         record = self.records[i]
         if record is not None:
-            return None if record.ended else record.items
+            return None if isinstance(record, TaskEnded) else record.items
         step = self._steps[i]
         if self._waits_for[i]:
             return self._refuse_opening(step)
@@ -237,7 +236,7 @@ class Run:
         """Do one item of an opened task. A failure is stored, and its siblings are cancelled where
         the workflow stops on failures."""
         record = self.records[i]
-        if record is None or record.ended:
+        if record is None or isinstance(record, TaskEnded):
             return
         cell = record.cells[k]
         bound = self._steps[i].task.max_parallel
@@ -494,7 +493,8 @@ class Run:
 
     def _count_attempt(self, cell: Cell) -> None:
         record = self.records[cell.step.index]
-        assert record is not None
+        if record is None or isinstance(record, TaskEnded):
+            return
         if self.around is None:
             record.attempts += 1
             return
@@ -549,56 +549,49 @@ class Run:
 
     # The end ----------------------------------------------------------------------------------
 
-    def close(self, i: int) -> Record:
+    def close(self, i: int) -> Record | TaskEnded:
         """End a task whose items are all done, or leave it waiting for a person."""
         record = self.records[i]
         if record is None:
             return Record()
-        if record.ended:
+        if isinstance(record, TaskEnded):
             return record
-        step = self._steps[i]
         if isinstance(record, Single) and record.progress == Progress.DONE:
-            self._end(i, record, Status.SUCCEEDED)
-            return record
+            return self._end(i, record, Status.SUCCEEDED)
+        step = self._steps[i]
         cells = record.cells
         stands = {cell.progress for cell in cells}
         if Progress.NEW in stands or Progress.BUSY in stands:
             raise RuntimeError(f"{step.id!r} was closed before all of its items were done")
         failed = next((cell for cell in cells if cell.failure is not None), None)
         if Progress.WAITING in stands and (failed is None or not self._stops):
-            self._leave_waiting(record, step)
-        elif failed is not None and failed.failure is not None:
+            return self._leave_waiting(record, step)
+        if failed is not None and failed.failure is not None:
             record.error = self._failure(failed.failure, step, failed)
-            self._end(i, record, Status.FAILED)
-        elif Progress.CANCELLED in stands:
-            self._end(i, record, Status.CANCELLED, self.halted or "stopped")
-        else:
-            record.output = [cell.output for cell in cells]
-            record.recovered = any(cell.recovered for cell in cells)
-            self._end(i, record, Status.SUCCEEDED)
-        return record
+            return self._end(i, record, Status.FAILED)
+        if Progress.CANCELLED in stands:
+            return self._end(i, record, Status.CANCELLED, self.halted or "stopped")
+        record.output = [cell.output for cell in cells]
+        record.recovered = any(cell.recovered for cell in cells)
+        return self._end(i, record, Status.SUCCEEDED)
 
-    def _leave_waiting(self, record: Record, step: Step) -> None:
+    def _leave_waiting(self, record: Record, step: Step) -> Record:
         record.status = Status.WAITING
         execution = self.execution
         execution.record(
             TaskWaiting(execution.now, self.prefix + step.id, record.attempts, record.started)
         )
         _release(record)
+        return record
 
     def _failure(self, error: TaskError, step: Step, cell: Cell | None = None) -> Failure:
         address = error.address or (cell.address if cell else self.prefix + step.id)
         return Failure(error.type.value, error.message, address, error.__cause__)
 
-    def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> None:
+    def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> TaskEnded:
         """Give a task its one end, and see what follows from it for the others."""
         step = self._steps[i]
-        record.status = status
-        record.ended = True
-        if status is not Status.SUCCEEDED:
-            record.output, record.recovered = None, False
-        if reason is not None:
-            record.reason = reason
+        succeeded = status is Status.SUCCEEDED
         if self.around is not None:
             totals = self.totals(i)
             record.attempts, record.usage = totals.attempts, totals.usage
@@ -608,14 +601,15 @@ class Run:
             self.prefix + step.id,
             status,
             reason,
-            record.output,
+            record.output if succeeded else None,
             record.error,
-            record.recovered,
+            succeeded and record.recovered,
             record.attempts,
             record.agent,
             record.started,
             record.usage,
         )
+        self.records[i] = ended
         execution.ledger.append(ended)
         if execution.sinks:
             execution.tell(ended)
@@ -626,16 +620,15 @@ class Run:
                 self.ready.append(s)
         if record.others:
             _release(record)
-        if status is Status.SUCCEEDED and not self._failed:
-            return
-        if status is not Status.SUCCEEDED:
+        if not succeeded:
             self._clean = False
-        if status is Status.FAILED:
-            self._failed.append(i)
-        if self._stops and not self.stopped and self.halted is None:
+            if status is Status.FAILED:
+                self._failed.append(i)
+        if self._failed and self._stops and not self.stopped and self.halted is None:
             records, steps = self.records, self._steps
             if not all(can_be_handled(f, steps, records) for f in self._failed):
                 self._stop_rest()
+        return ended
 
     def _stop_rest(self) -> None:
         """Cancel all that has not ended, but for the handlers."""
@@ -680,7 +673,8 @@ class Run:
         run, index = self, i
         while True:
             record = run.records[index]
-            assert record is not None
+            if record is None or isinstance(record, TaskEnded):
+                return found
             if run.around is not None:
                 totals = run.totals(index)
                 record.usage = totals.usage = totals.usage or Usage()
@@ -715,8 +709,7 @@ class Run:
         for f in sorted(self._failed):
             if not is_handled(f, self._steps, self.records):
                 record = self.records[f]
-                assert record is not None
-                return Status.FAILED, None, record.error
+                return Status.FAILED, None, record.error if record else None
         try:
             return Status.SUCCEEDED, self._outputs(), None
         except ExpressionError as error:
@@ -747,9 +740,19 @@ class _Views:
             i = run.plan.ids.get(name)
             if i is not None:
                 record = run.records[i]
-                return (record or Record()).view()
+                return _view(record or Record())
             run = run.scope
         raise KeyError(name)
+
+
+def _view(record: Record | TaskEnded) -> dict[str, Any]:
+    """Give what expressions see under `tasks.<id>`."""
+    return {
+        "output": record.output,
+        "status": record.status.value,
+        "error": record.error.as_json() if record.error else None,
+        "recovered": record.recovered,
+    }
 
 
 def _release(record: Record) -> None:

@@ -44,9 +44,11 @@ class Progress:
 
 
 class Record:
-    """How one task of a run stands. Defaults live on the class: most tasks need few of them."""
+    """How a task that has not ended stands; once it has, its `TaskEnded` is its record.
 
-    ended = False
+    Defaults live on the class: most tasks need few of them.
+    """
+
     status = Status.PENDING
     reason: str | None = None
     output: Any = None
@@ -58,6 +60,11 @@ class Record:
     usage: Usage | None = None
     others: list[asyncio.Future[None]] | None = None
     """Those who asked for the same task meanwhile."""
+
+    @property
+    def ended(self) -> bool:
+        """It has not."""
+        return False
 
     @property
     def driven(self) -> bool:
@@ -73,15 +80,6 @@ class Record:
     def items(self) -> Sequence[Any]:
         """What `for_each` gave; one null for a task without it."""
         return (None,)
-
-    def view(self) -> dict[str, Any]:
-        """Give what expressions see under `tasks.<id>`."""
-        return {
-            "output": self.output,
-            "status": self.status.value,
-            "error": self.error.as_json() if self.error else None,
-            "recovered": self.recovered,
-        }
 
 
 class Cell:
@@ -116,7 +114,7 @@ class Cell:
     feedback: str | None = None
     conversation: Any = None
     calls = 0
-    """How many tool calls it has made in this attempt, or in the conversation that it goes on with."""
+    """How many tool calls it has made in this attempt, or in the conversation it goes on with."""
     k: int | None = None
     item: Any = None
 
