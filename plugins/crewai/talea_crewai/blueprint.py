@@ -1,0 +1,73 @@
+"""What CrewAI's objects of one workflow have in common, and how they run without talea's `run`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from talea.adapter import Options, Run
+from talea.plan import Plan
+from talea.result import Result
+
+
+class Driver(Protocol):
+    """A crew or flow of CrewAI's: what a user kicks off, and what a run is driven by."""
+
+    blueprint: Blueprint
+
+    async def drive(self, run: Run) -> None:
+        """Drive every task of a run to its end."""
+        ...
+
+
+class Compiled(Protocol):
+    """A class of flows, or a maker of crews: it makes a new one for each run."""
+
+    blueprint: Blueprint
+
+    def __call__(self, **settings: Any) -> Driver:
+        """Make a flow or crew; the settings are those of `talea.run`: tools, model, ask, …"""
+        ...
+
+
+@dataclass(slots=True)
+class Blueprint:
+    """A plan, and what the blocks and sub-workflows in it have become."""
+
+    plan: Plan
+    options: Options
+    parts: Mapping[int, Compiled] = field(default_factory=dict[int, Compiled])
+    """By the identity of the plan."""
+
+    @property
+    def class_name(self) -> str:
+        """Name the workflow as a class."""
+        words = re.findall(r"[A-Za-z0-9]+", self.plan.name)
+        name = "".join(word[0].upper() + word[1:] for word in words)
+        return name if name and not name[0].isdigit() else f"Workflow{name}"
+
+    async def run_alone(
+        self, driver: Driver, inputs: Mapping[str, Any] | None, settings: Mapping[str, Any]
+    ) -> Result:
+        """Run the whole workflow on an object of CrewAI's that its user has kicked off."""
+        from talea.run import prepare
+
+        workflow = self.plan.workflow
+        prepared = prepare(
+            workflow, inputs, framework="crewai", options=self.options, **settings
+        )
+        prepared.compiled = driver
+        result = await prepared.run()
+        return result.raise_for_failure()
+
+
+around: ContextVar[Mapping[int, Compiled]] = ContextVar("talea_crewai_parts")
+"""The parts of what is being executed."""
+
+SETTINGS = frozenset(
+    {"tools", "model", "answers", "ask", "offline", "replay", "allow_hosts", "sinks", "run_id"}
+)
+"""What a flow or crew of its own is told beyond what CrewAI knows."""

@@ -1,0 +1,213 @@
+"""What one agent says and hears in one attempt, whichever of CrewAI's objects it passes through.
+
+CrewAI's loop runs on a thread and asks its model and its tools by blocking calls. Both come back
+here, onto the run's event loop: so a model call is an asyncio task that a cancellation really ends,
+and the kernel hears of every turn. How the attempt ended is read here too, since CrewAI's loop
+turns exhausted turns, refusals and failures into ordinary answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from talea.adapter import AgentCall
+from talea.errors import ErrorType, TaskError
+
+from talea_crewai.reply import Message, Reply
+from talea_crewai.response_format import ResponseFormat
+
+CALL_ID = "talea_call"
+"""The argument by which a tool finds what the model really sent."""
+_BRACE = "\ufdd0"
+"""Stands for `{` in texts inside CrewAI, which takes some `{words}` for placeholders. It is a
+Unicode noncharacter: no text that is meant to be exchanged holds it."""
+
+T = TypeVar("T")
+
+
+class Over(Exception):  # noqa: N818 - control flow: CrewAI is to come to its end
+    """The attempt is over; what ended it stands in the conversation.
+
+    Its words and class are such that CrewAI takes it neither for a throttled call, which it would
+    make again, nor for a context that is too long, which it would have summarised.
+    """
+
+
+def hide_braces(text: str) -> str:
+    """Write a text so that CrewAI finds no placeholder in it."""
+    return text.replace("{", _BRACE)
+
+
+def show_braces(text: str) -> str:
+    """Give a text back as it was before `hide_braces`."""
+    return text.replace(_BRACE, "{")
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One attempt of one agent. All but `await_result` is called on the run's event loop."""
+
+    call: AgentCall
+    wanted: ResponseFormat | None
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    reply: Reply | None = None
+    """The last answer of the model; the agent's own if it calls no tools."""
+    failure: BaseException | None = None
+    """What ended the attempt."""
+    history: list[Message] = field(default_factory=list[Message])
+    """The conversation as the model has it, its last answer included."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    _tool_names: dict[str, str] = field(default_factory=dict[str, str])
+    """The model's name of a tool → CrewAI's."""
+    _asked: dict[str, Message] = field(default_factory=dict[str, Message])
+    """Tool calls as the model sent them, by the id that CrewAI knows them by."""
+    _ids: itertools.count[int] = field(default_factory=itertools.count)
+    _opening: int | None = None
+    _running: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
+    _closed: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether there is nothing more to be said."""
+        ended = self.reply is not None and not self.reply.tool_calls
+        return self._closed or self.failure is not None or ended
+
+    def name_tools(self, names: Mapping[str, str]) -> None:
+        """Learn under which names CrewAI has the agent's tools."""
+        self._tool_names = dict(names)
+
+    # Between CrewAI's thread and the event loop ----------------------------------------------
+
+    def await_result(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have something done on the event loop, and wait for it on CrewAI's thread.
+
+        Raises `Over` once the attempt is over, so that CrewAI's loop comes to its end.
+        """
+        if not self._closed:
+            waiting = asyncio.run_coroutine_threadsafe(self._kept(work), self.loop)
+            try:
+                return waiting.result()
+            except Exception:
+                pass  # It is kept; raised here, CrewAI might make something of it.
+        else:
+            work.close()
+        raise Over("the attempt is over")
+
+    async def _kept(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something that `close` cancels; keep what it raises as the attempt's failure."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            if self._closed:
+                work.close()
+                raise Over("the attempt is over")
+            return await work
+        except (Over, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            self.failure = self.failure or error
+            raise
+        finally:
+            self._running.discard(task)
+
+    async def close(self) -> None:
+        """End the model call and the tools that are running; nothing is begun any more."""
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    # What goes to the model ------------------------------------------------------------------
+
+    def messages_for_model(self, messages: Sequence[Message]) -> list[Message]:
+        """Give CrewAI's messages as the model is to see them.
+
+        Its tool calls get back the names, arguments and ids that the model chose. Where an earlier
+        answer was refused, the conversation goes on from there in place of a new opening.
+        """
+        if self._opening is None:
+            self._opening = len(messages)
+        opening = list(messages[: self._opening])
+        if self.call.conversation is not None:
+            opening = [*self.call.conversation]
+            if self.call.feedback is not None:
+                opening.append({"role": "user", "content": self.call.feedback})
+        elif self.call.agent.instructions is not None:
+            opening = self._instruct(opening)
+        return [*map(self._as_sent, [*opening, *messages[self._opening :]])]
+
+    def _instruct(self, opening: list[Message]) -> list[Message]:
+        """Put the document's own instructions in the place of CrewAI's words on the role."""
+        said: Message = {"role": "system", "content": self.call.agent.instructions}
+        return [said, *(message for message in opening if message["role"] != "system")]
+
+    def _as_sent(self, message: Message) -> Message:
+        message = dict(message)
+        content = message.get("content")
+        if isinstance(content, str):
+            message["content"] = show_braces(content)
+        calls: Any = message.get("tool_calls")
+        if calls and calls[0]["id"] in self._asked:
+            message["tool_calls"] = [self._asked[one["id"]] for one in calls]
+        if message["role"] == "tool" and message.get("tool_call_id") in self._asked:
+            message.pop("name", None)
+            message["tool_call_id"] = self._asked[message["tool_call_id"]]["id"]
+        return message
+
+    # What comes back from it -----------------------------------------------------------------
+
+    def tool_calls_for_crew(self, reply: Reply) -> list[Message]:
+        """Give a model's tool calls as CrewAI is to carry them out.
+
+        Each carries an id of its own as its argument: by it the tool finds the text that the model
+        sent, and CrewAI neither answers a call from its cache nor ends a run for repeating itself.
+        """
+        given: list[Message] = []
+        for asked in reply.tool_calls:
+            key = f"call_{next(self._ids)}"
+            self._asked[key] = asked
+            name = self._tool_names.get(_name(asked), UNKNOWN)
+            function = {"name": name, "arguments": {CALL_ID: key}}
+            given.append({"id": key, "type": "function", "function": function})
+        return given
+
+    async def call_tool(self, key: str) -> str:
+        """Carry out a tool call of the model's. Raises `TaskError` where the attempt must end."""
+        if self.failure is not None:
+            raise Over("the attempt is over")
+        asked = self._asked[key]
+        return await self.answer_tool_call(asked)
+
+    async def answer_tool_call(self, asked: Message) -> str:
+        """Give the text that answers a tool call."""
+        name = _name(asked)
+        for tool in self.call.tools:
+            if tool.name == name:
+                return await tool.call(asked["function"]["arguments"])
+        return self.call.unknown_tool(name)
+
+    def result(self, broken: BaseException | None) -> Reply:
+        """Give the agent's own answer. Raises what ended the attempt; `broken` is what CrewAI's
+        loop itself came to."""
+        if self.failure is not None:
+            raise self.failure
+        if self.reply is not None and not self.reply.tool_calls:
+            return self.reply
+        if broken is not None and not isinstance(broken, Over):
+            raise broken
+        raise TaskError(ErrorType.INTERNAL, "CrewAI ended the agent before it had answered")
+
+
+UNKNOWN = "unknown_tool"
+"""CrewAI's name for a tool that the model made up."""
+
+
+def _name(asked: Message) -> str:
+    return (asked.get("function") or {"name": asked["type"]})["name"]

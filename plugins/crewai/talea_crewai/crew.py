@@ -1,0 +1,216 @@
+"""A sequence of agents as a CrewAI crew: a `Task` for each task, an `Agent` for each agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from pydantic import PrivateAttr
+from talea.adapter import AgentAnswer, AgentCall, AskCall, Run
+from talea.events import Status, TaskEnded
+from talea.expr import to_text
+from talea.plan import Plan
+from talea.result import Result
+
+from talea_crewai.agent import Step, answer, texts
+from talea_crewai.blueprint import SETTINGS, Blueprint
+from talea_crewai.clients import Clients
+from talea_crewai.framework import Agent, Crew, CrewOutput, Process, Task, TaskOutput
+from talea_crewai.model import Mute
+
+
+class CrewTask(Step):
+    """A task of a crew. Its retries, timeout, condition and fallback are the kernel's."""
+
+    _index: int = PrivateAttr()
+    _owner: WorkflowCrew = PrivateAttr()
+    _agent: Agent = PrivateAttr()
+
+    async def aexecute_sync(
+        self, agent: Any = None, context: str | None = None, tools: Any = None
+    ) -> TaskOutput:
+        """Carry the task out, whatever that means; a fresh agent takes each attempt."""
+        run = self._owner.current_run
+        # With another framework's agents, those answer.
+        via = self if isinstance(run.session, Clients) else None
+        record = await run.task(self._index, via)
+        if isinstance(record, TaskEnded):
+            done = record.status is Status.SUCCEEDED
+            text = to_text(record.output) if done else f"({record.status})"
+        else:
+            text = "(waiting)"
+        self.agent = self._agent
+        self.output = TaskOutput(
+            name=self.name,
+            description=self.description,
+            expected_output=self.expected_output,
+            raw=text or "(empty)",
+            agent=self._agent.role,
+        )
+        return self.output
+
+    async def answer(self, call: AgentCall) -> AgentAnswer:
+        """Let a fresh agent answer, and count what it used as this one's."""
+        try:
+            return await answer(call, self)
+        finally:
+            fresh = self.agent
+            if isinstance(fresh, Agent) and fresh is not self._agent:
+                cast("Mute", self._agent.llm).count(fresh.llm)
+
+    async def ask(self, call: AskCall) -> Any:
+        """Leave questions to the run."""
+        return await call.asker(call)
+
+    async def nested(self, child: Run) -> None:
+        """Have nothing inside: only agents' tasks are in a crew."""
+        raise NotImplementedError
+
+
+class _NoLog:
+    """In place of CrewAI's log of outputs: a database in the user's data directory, for all to read."""
+
+    def update(self, *_: object) -> None: ...
+    def add(self, *_: object) -> None: ...
+    def reset(self) -> None: ...
+    def load(self) -> None: ...
+
+
+class WorkflowCrew(Crew):
+    """A crew that carries out a workflow. `kickoff` takes its inputs.
+
+    CrewAI's crews are good for one run; this one makes itself anew for each further one.
+    """
+
+    _task_output_handler: Any = PrivateAttr(default_factory=_NoLog)
+    _factory: CrewFactory = PrivateAttr()
+    _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    _run: Run | None = PrivateAttr(default=None)
+    _used: bool = PrivateAttr(default=False)
+    _output: CrewOutput | None = PrivateAttr(default=None)
+    _result: Result | None = PrivateAttr(default=None)
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """What the crew was made from."""
+        return self._factory.blueprint
+
+    @property
+    def current_run(self) -> Run:
+        """The run that the crew carries out."""
+        assert self._run is not None
+        return self._run
+
+    @property
+    def result(self) -> Result | None:
+        """How the last kickoff ended: statuses, outputs and usage of every task."""
+        return self._result
+
+    def kickoff(self, inputs: Any = None, *args: Any, **more: Any) -> Any:
+        """Run the workflow, from code that is not async or that has to wait."""
+
+        def work() -> Any:
+            return asyncio.run(self.akickoff(inputs))
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return work()
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(context.run, work).result()
+
+    async def kickoff_async(self, inputs: Any = None, *args: Any, **more: Any) -> Any:
+        """Run the workflow, as `akickoff` does."""
+        return await self.akickoff(inputs)
+
+    async def akickoff(self, inputs: Any = None, *args: Any, **more: Any) -> Any:
+        """Run the workflow. Raises `RunError` if it fails."""
+        if self._used:
+            return await self.copy().akickoff(inputs)
+        self._result = await self.blueprint.run_alone(self, inputs, self._settings)
+        assert self._output is not None
+        self._output.json_dict = self._result.outputs
+        return self._output
+
+    async def drive(self, run: Run) -> None:
+        """Drive a run by the crew's tasks, in their order."""
+        if self._used:
+            await self.copy().drive(run)
+            return
+        self._used = True
+        self._run = run
+        self._output = await super().akickoff()
+
+    def copy(self) -> WorkflowCrew:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Make the crew anew."""
+        return self._factory(**self._settings)
+
+
+class CrewFactory:
+    """Makes the crews of a plan."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+
+    def __repr__(self) -> str:
+        return f"<maker of crews for {self.blueprint.plan.name!r}>"
+
+    def __call__(self, **settings: Any) -> WorkflowCrew:
+        """Make a crew; the settings are those of `talea.run`, others go to CrewAI's `Crew`."""
+        plan = self.blueprint.plan
+        own = {name: settings.pop(name) for name in SETTINGS & settings.keys()}
+        agents = _agents(plan)
+        tasks: list[CrewTask] = []
+        by_id: dict[str, Task] = {}
+        for i in plan.order:
+            step = plan.steps[i]
+            (name,) = step.agents
+            task = CrewTask(
+                name=step.id,
+                description=step.task.prompt or "-",  # pyright: ignore
+                expected_output=step.task.expected_output or "A complete answer.",  # pyright: ignore
+                agent=agents[name],
+                context=[by_id[other] for other in step.context if other in by_id],
+            )
+            task._index, task._agent = i, agents[name]
+            by_id[step.id] = task
+            tasks.append(task)
+        crew = WorkflowCrew(
+            **{
+                "name": plan.name,
+                "agents": list(agents.values()),
+                "tasks": tasks,
+                "process": Process.sequential,
+                "verbose": False,
+                "cache": False,
+                "tracing": False,
+            }
+            | settings
+        )
+        crew._factory, crew._settings = self, own | settings
+        for task in tasks:
+            task._owner = crew
+        return crew
+
+
+def _agents(plan: Plan) -> dict[str, Agent]:
+    """Make the agents that a crew shows; fresh ones answer in their place."""
+    document = plan.workflow
+    found: dict[str, Agent] = {}
+    for i in plan.order:
+        for name in plan.steps[i].agents:
+            if name not in found:
+                agent = document.agents[name]
+                model = agent.model or document.model or "talea"
+                found[name] = Agent(
+                    **texts(name, agent),
+                    llm=Mute.of(model),
+                    max_retry_limit=0,
+                    allow_delegation=False,
+                    cache=False,
+                    verbose=False,
+                )
+    return found

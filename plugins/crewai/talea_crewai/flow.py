@@ -1,0 +1,101 @@
+"""A plan as a class of CrewAI flows: a method for each task, or for each stage of a large plan."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import PrivateAttr
+from talea.adapter import Run
+from talea.result import Result
+
+from talea_crewai.blueprint import SETTINGS, Blueprint
+from talea_crewai.framework import Flow, and_, listen, start
+from talea_crewai.schedule import drive
+from talea_crewai.stages import Stage, cut
+
+Method = Any
+"""A method of a flow, as CrewAI's decorators give it."""
+
+
+class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has no state
+    """A flow that carries out a workflow. `kickoff` takes its inputs and gives its outputs.
+
+    Its methods carry out one task or stage each; what a task means is the kernel's. Made without
+    memory, traces and events of its own, none of which a workflow asks for.
+    """
+
+    blueprint: ClassVar[Blueprint]
+    _skip_auto_memory: bool = True  # CrewAI's name; else a flow imports its vector store (10 s).
+    _run: Run | None = PrivateAttr(default=None)
+    _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
+    _result: Result | None = PrivateAttr(default=None)
+
+    def __init__(self, **data: Any) -> None:
+        settings = {name: data.pop(name) for name in SETTINGS & data.keys()}
+        quietly = {"suppress_flow_events": True, "tracing": False, "name": self.blueprint.plan.name}
+        super().__init__(**quietly | data)
+        self._settings = settings
+
+    @property
+    def result(self) -> Result | None:
+        """How the last kickoff ended: statuses, outputs and usage of every task."""
+        return self._result
+
+    async def kickoff_async(
+        self, inputs: dict[str, Any] | None = None, *args: Any, **more: Any
+    ) -> Any:
+        """Run the workflow; the result is its outputs. Raises `RunError` if it fails."""
+        self._result = await self.blueprint.run_alone(self, inputs, self._settings)
+        return self._result.outputs
+
+    async def drive(self, run: Run) -> None:
+        """Drive a run by the flow's methods."""
+        if self._run is not None:
+            # A flow has one state, and this one is being run.
+            await type(self)().drive(run)
+            return
+        self._run = run
+        try:
+            await super().kickoff_async()
+        finally:
+            self._run = None
+
+
+def make_flow(blueprint: Blueprint) -> type[WorkflowFlow]:
+    """Make the class of a plan's flows."""
+    stages = cut(blueprint.plan)
+    names = [_name(blueprint, at, stage) for at, stage in enumerate(stages)]
+    steps = blueprint.plan.steps
+    # CrewAI begins what is ready in the order of its methods.
+    ranked = sorted(
+        range(len(stages)), key=lambda at: (-steps[stages[at].tasks[0]].priority, stages[at].tasks)
+    )
+    members: dict[str, Method] = {
+        names[at]: _method(names[at], stages[at], [names[before] for before in stages[at].after])
+        for at in ranked
+    }
+    members |= {
+        "__module__": __name__,
+        "__doc__": blueprint.plan.workflow.description or "A workflow.",
+        "blueprint": blueprint,
+        "__annotations__": {"blueprint": ClassVar[Blueprint]},
+    }
+    return type(blueprint.class_name, (WorkflowFlow,), members)
+
+
+def _name(blueprint: Blueprint, at: int, stage: Stage) -> str:
+    """Name a method so that it hides nothing that CrewAI's flows have."""
+    if len(stage.tasks) == 1:
+        return f"task_{blueprint.plan.steps[stage.tasks[0]].id}"
+    return f"stage_{at}"
+
+
+def _method(name: str, stage: Stage, after: list[str]) -> Method:
+    async def method(self: WorkflowFlow) -> None:
+        assert self._run is not None
+        await drive(self._run, stage.tasks)
+
+    method.__name__ = method.__qualname__ = name
+    if not after:
+        return start()(method)
+    return listen(after[0] if len(after) == 1 else and_(*after))(method)

@@ -1,0 +1,95 @@
+"""CrewAI, imported so that nothing else in the process notices: every other module imports it here.
+
+By itself the import loads the working directory's `.env` into `os.environ`, replaces
+`warnings.warn` and makes folders and a key in the user's home, and later CrewAI sends telemetry and
+asks on the terminal whether traces may be shared. The switches against the last stay set, since it
+reads them at every run; all else is put back. (crewai 1.15.30; `tests/adapters/test_crewai_guards.py`
+says when one of these can go.)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_OFF = {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "CREWAI_DISABLE_VERSION_CHECK": "true",
+}
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put the environment and `warnings.warn` back as they were, but for the switches."""
+    for name, value in _OFF.items():
+        # A user who has turned tracing on in so many words keeps it on.
+        if os.environ.get(name, "").lower() not in ("true", "1", "false", "0"):
+            os.environ[name] = value
+    before, warn = dict(os.environ), warnings.warn
+    with tempfile.TemporaryDirectory(prefix="talea-crewai-") as folder:
+        os.environ.update(CREWAI_STORAGE_DIR=folder, HOME=folder)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            warnings.warn = warn
+
+
+with _undisturbed():
+    from crewai import Agent, Crew, Process, Task, TaskOutput
+    from crewai.agents.agent_executor import AgentExecutor
+    from crewai.crews.crew_output import CrewOutput
+    from crewai.events.types.llm_events import LLMCallType
+    from crewai.events.utils.console_formatter import (
+        set_suppress_console_output,
+        should_suppress_console_output,
+    )
+    from crewai.flow.flow import Flow, and_, listen, start
+    from crewai.llms.base_llm import BaseLLM, llm_call_context
+    from crewai.llms.providers.openai.completion import OpenAICompletion
+    from crewai.tools import BaseTool
+
+__all__ = [
+    "Agent",
+    "AgentExecutor",
+    "BaseLLM",
+    "BaseTool",
+    "Crew",
+    "CrewOutput",
+    "Flow",
+    "LLMCallType",
+    "OpenAICompletion",
+    "Process",
+    "Task",
+    "TaskOutput",
+    "and_",
+    "listen",
+    "llm_call_context",
+    "quiet",
+    "start",
+]
+
+
+def _is_loud(_: logging.LogRecord) -> bool:
+    """Let CrewAI's own word on a failed call pass, but not from where talea tells of it."""
+    return not should_suppress_console_output()
+
+
+logging.getLogger("crewai.flow.runtime").addFilter(_is_loud)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep CrewAI's panels off the terminal in this context."""
+    before = should_suppress_console_output()
+    set_suppress_console_output(True)
+    try:
+        yield
+    finally:
+        set_suppress_console_output(before)
