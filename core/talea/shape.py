@@ -70,10 +70,13 @@ CAUGHT = Object({"type": TEXT, "message": TEXT})
 RUN = Object({"id": TEXT})
 
 
-def follow(shape: Shape, steps: Sequence[str | int | None]) -> tuple[Shape, str | None]:
+def follow(
+    shape: Shape, steps: Sequence[str | int | None], *, within: bool = False
+) -> tuple[Shape, str | None]:
     """Walk a path. Gives the shape it leads to, and None or a sentence why it cannot exist.
 
-    A step that is None is not known, and with it where the path leads.
+    A step that is None is not known, and with it where the path leads. `within` says that this is
+    one alternative already: alternatives within it are not tried, since they would multiply.
     """
     for at, step in enumerate(steps):
         if step is None:
@@ -107,7 +110,9 @@ def follow(shape: Shape, steps: Sequence[str | int | None]) -> tuple[Shape, str 
                 else:
                     return UNKNOWN, f"there is no [{step}] in a list of {len(shape.items)}"
             case Either():
-                results = [follow(one, steps[at:]) for one in shape.shapes]
+                if within:
+                    return UNKNOWN, None
+                results = [follow(one, steps[at:], within=True) for one in shape.shapes]
                 fitting = tuple(found for found, complaint in results if complaint is None)
                 if not fitting:
                     return results[0]
