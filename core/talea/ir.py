@@ -43,7 +43,7 @@ MODEL_PATTERN = r"^[^/\s]+/\S+$"
 URL_PATTERN = r"^https?://[^\s]+$"
 ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
-_DURATION = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -87,7 +87,7 @@ Duration = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": r"^\d{1,18}(\.\d{1,9})?(ms|s|m|h|d)$",
+            "pattern": r"^[0-9]{1,18}(\.[0-9]{1,9})?(ms|s|m|h|d)$",
             "description": "A number and one of ms, s, m, h, d, such as `90s`.",
         }
     ),
@@ -104,9 +104,7 @@ def known_version(value: object) -> object:
             f"this talea knows version {LANGUAGE_VERSION}",
             "install a newer talea",
         )
-    raise Refused(
-        "there is no such version of the language", f"write talea: {LANGUAGE_VERSION}"
-    )
+    raise Refused("there is no such version of the language", f"write talea: {LANGUAGE_VERSION}")
 
 
 class Either:
@@ -126,18 +124,12 @@ class Either:
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 ToolId = Annotated[str, Field(pattern=TOOL_ID_PATTERN)]
-Expression = Annotated[
-    str, Field(description="A bare expression, such as `tasks.a.output.ok`.")
-]
-Condition = Annotated[
-    Expression | StrictBool, Either("an expression, or true or false")
-]
+Expression = Annotated[str, Field(description="A bare expression, such as `tasks.a.output.ok`.")]
+Condition = Annotated[Expression | StrictBool, Either("an expression, or true or false")]
 Text = Annotated[str, Field(description="Text with `{{ expression }}` holes.")]
 Structure = Annotated[
     JsonValue,
-    Field(
-        description="Text with `{{ expression }}` holes, or a structure of such text."
-    ),
+    Field(description="Text with `{{ expression }}` holes, or a structure of such text."),
 ]
 JsonSchema = Annotated[
     dict[str, JsonValue] | bool,
@@ -229,24 +221,18 @@ class Model(BaseModel):
         pattern=URL_PATTERN,
         description="The address of a compatible server.",
     )
-    api_key: SecretRef | None = Field(
-        default=None, description="Where the key is: `{env: NAME}`."
-    )
+    api_key: SecretRef | None = Field(default=None, description="Where the key is: `{env: NAME}`.")
 
 
 class Tool(Document):
     """A tool that agents or tasks may call. The caller of a run binds the code."""
 
-    description: str | None = Field(
-        default=None, description="What it does, for the model."
-    )
+    description: str | None = Field(default=None, description="What it does, for the model.")
     parameters: dict[str, JsonValue] | None = Field(
         default=None,
         description="A JSON Schema of its arguments; read off the function if left out.",
     )
-    approve: StrictBool = Field(
-        default=False, description="Whether a person must allow each call."
-    )
+    approve: StrictBool = Field(default=False, description="Whether a person must allow each call.")
 
 
 class Agent(Document):
@@ -254,22 +240,14 @@ class Agent(Document):
 
     role: Text | None = Field(default=None, description="Who it is.")
     goal: Text | None = Field(default=None, description="What it wants to reach.")
-    backstory: Text | None = Field(
-        default=None, description="What it knows and has done."
-    )
+    backstory: Text | None = Field(default=None, description="What it knows and has done.")
     instructions: Text | None = Field(
         default=None,
         description="Its whole system prompt, in place of role, goal and backstory.",
     )
-    model: str | None = Field(
-        default=None, description="A name from `models`, or `provider/name`."
-    )
-    tools: tuple[str, ...] = Field(
-        default=(), description="The tools it may call, from `tools`."
-    )
-    capabilities: tuple[str, ...] = Field(
-        default=(), description="What tasks may ask of an agent."
-    )
+    model: str | None = Field(default=None, description="A name from `models`, or `provider/name`.")
+    tools: tuple[str, ...] = Field(default=(), description="The tools it may call, from `tools`.")
+    capabilities: tuple[str, ...] = Field(default=(), description="What tasks may ask of an agent.")
     max_turns: int = Field(
         default=10,
         ge=1,
@@ -342,9 +320,7 @@ class Retry(Document):
         description="By how much each pause grows.",
     )
     max_interval: Duration = Field(default=30.0, description="The longest pause.")
-    jitter: StrictBool = Field(
-        default=True, description="Whether pauses are shortened at random."
-    )
+    jitter: StrictBool = Field(default=True, description="Whether pauses are shortened at random.")
     retry_on: tuple[Retried, ...] | None = Field(
         default=None, description="The types of error that are worth another attempt."
     )
@@ -357,9 +333,7 @@ class Loop(Document):
         default=None,
         description="Ends the loop when true; `loop.output` is the output just made.",
     )
-    max: int = Field(
-        ge=1, le=1_000_000, strict=True, description="The most iterations."
-    )
+    max: int = Field(ge=1, le=1_000_000, strict=True, description="The most iterations.")
     exhausted: Exhausted = Field(
         default=Exhausted.FAIL, description="At `max`: fail, or keep the last output."
     )
@@ -368,9 +342,7 @@ class Loop(Document):
 class Limits(Document):
     """Bounds on the whole run."""
 
-    timeout: Duration | None = Field(
-        default=None, gt=0, description="The most time for the run."
-    )
+    timeout: Duration | None = Field(default=None, gt=0, description="The most time for the run.")
     max_parallel: int | None = Field(
         default=None,
         ge=1,
@@ -381,9 +353,7 @@ class Limits(Document):
     max_model_calls: int | None = Field(
         default=None, ge=0, strict=True, description="The most calls of models."
     )
-    max_tokens: int | None = Field(
-        default=None, ge=0, strict=True, description="The most tokens."
-    )
+    max_tokens: int | None = Field(default=None, ge=0, strict=True, description="The most tokens.")
     max_cost: float | None = Field(
         default=None, ge=0, strict=True, description="The most cost, in US dollars."
     )
@@ -406,12 +376,11 @@ class TaskModel(Document):
     when: Condition | None = Field(
         default=None, description="A condition; if it is false, the task is skipped."
     )
-    for_each: (
-        Annotated[Expression | list[JsonValue], Either("an expression or a list")]
-        | None
-    ) = Field(
-        default=None,
-        description="A list: the task is done for each `item` of it, in parallel.",
+    for_each: Annotated[Expression | list[JsonValue], Either("an expression or a list")] | None = (
+        Field(
+            default=None,
+            description="A list: the task is done for each `item` of it, in parallel.",
+        )
     )
     max_parallel: int | None = Field(
         default=None,
@@ -439,12 +408,8 @@ class RepeatableTask(TaskModel):
         default=None,
         description="The output to succeed with if the task fails; it must fit `output`.",
     )
-    loop: Loop | None = Field(
-        default=None, description="Repeat until a condition holds."
-    )
-    retry: Retry | None = Field(
-        default=None, description="Try again if an attempt fails."
-    )
+    loop: Loop | None = Field(default=None, description="Repeat until a condition holds.")
+    retry: Retry | None = Field(default=None, description="Try again if an attempt fails.")
     timeout: Duration | None = Field(
         default=None, gt=0, description="The most time for one attempt."
     )
@@ -474,21 +439,15 @@ class AgentTask(RepeatableTask):
 
     kind = "agent"
     agent: str | None = Field(default=None, description="The agent that does it.")
-    pool: str | None = Field(
-        default=None, description="The pool that an agent is chosen from."
-    )
+    pool: str | None = Field(default=None, description="The pool that an agent is chosen from.")
     capabilities: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
         description="Any agent that has all of these does it.",
     )
     prompt: Text = Field(description="What the agent is asked.")
-    context: tuple[str, ...] = Field(
-        default=(), description="Tasks whose outputs it is given."
-    )
-    expected_output: Text | None = Field(
-        default=None, description="What a good answer looks like."
-    )
+    context: tuple[str, ...] = Field(default=(), description="Tasks whose outputs it is given.")
+    expected_output: Text | None = Field(default=None, description="What a good answer looks like.")
 
     @model_validator(mode="after")
     def _has_one_doer(self) -> AgentTask:
@@ -537,9 +496,7 @@ class BlockTask(RepeatableTask):
         default=None,
         description="Its output; the outputs of all its tasks by id if left out.",
     )
-    process: Process = Field(
-        default=Process.GRAPH, description="How its tasks are ordered."
-    )
+    process: Process = Field(default=Process.GRAPH, description="How its tasks are ordered.")
     on_failure: OnFailure | None = Field(
         default=None,
         description="What a failure does to the rest; as outside if left out.",
@@ -560,12 +517,8 @@ class TeamTask(RepeatableTask):
         Discriminator(team_form),
     ] = Field(description="A name from `teams`, or a team written out.")
     prompt: Text = Field(description="What the team is asked.")
-    context: tuple[str, ...] = Field(
-        default=(), description="Tasks whose outputs it is given."
-    )
-    expected_output: Text | None = Field(
-        default=None, description="What a good answer looks like."
-    )
+    context: tuple[str, ...] = Field(default=(), description="Tasks whose outputs it is given.")
+    expected_output: Text | None = Field(default=None, description="What a good answer looks like.")
 
 
 class AskTask(TaskModel):
@@ -620,9 +573,7 @@ Task = Annotated[
 class InlineWorkflow(Document):
     """A workflow inside a document: it sees the root's tools and agents, and its own inputs."""
 
-    description: str | None = Field(
-        default=None, description="What the workflow is for."
-    )
+    description: str | None = Field(default=None, description="What the workflow is for.")
     inputs: dict[Id, JsonSchema] = Field(
         default_factory=dict[str, Any],
         description="A JSON Schema for each input; `default` makes one optional.",
@@ -632,9 +583,7 @@ class InlineWorkflow(Document):
         default_factory=dict[str, Any],
         description="What the workflow gives when it has ended.",
     )
-    process: Process = Field(
-        default=Process.GRAPH, description="How its tasks are ordered."
-    )
+    process: Process = Field(default=Process.GRAPH, description="How its tasks are ordered.")
     manager: str | None = Field(
         default=None, description="The agent that leads a hierarchical process."
     )
@@ -653,9 +602,7 @@ class Workflow(InlineWorkflow):
         default=LANGUAGE_VERSION, description="The version of the language."
     )
     name: str = Field(min_length=1, max_length=200, description="The workflow's name.")
-    model: str | None = Field(
-        default=None, description="The model of agents that name none."
-    )
+    model: str | None = Field(default=None, description="The model of agents that name none.")
     models: dict[Id, Model] = Field(
         default_factory=dict[str, Any],
         description="Models by id, with their parameters.",
@@ -663,9 +610,7 @@ class Workflow(InlineWorkflow):
     tools: dict[ToolId, Tool] = Field(
         default_factory=dict[str, Any], description="Every tool that is used, by id."
     )
-    agents: dict[Id, Agent] = Field(
-        default_factory=dict[str, Any], description="Agents by id."
-    )
+    agents: dict[Id, Agent] = Field(default_factory=dict[str, Any], description="Agents by id.")
     pools: dict[Id, Pool] = Field(
         default_factory=dict[str, Any], description="Pools of agents by id."
     )

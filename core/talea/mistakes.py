@@ -61,16 +61,14 @@ _PATTERNS = {
 
 
 def read_model(model: type[M], source: Source) -> M:
-    """Make a model of a source's data. Raises DocumentError with all that does not fit, in order."""
+    """Make a model of a source's data. Raises DocumentError with all that does not fit."""
     try:
         return model.model_validate(source.data)
     except ValidationError as error:
         raise DocumentError(explain(error, model, source)) from None
 
 
-def explain(
-    error: ValidationError, model: type[BaseModel], source: Source
-) -> list[Issue]:
+def explain(error: ValidationError, model: type[BaseModel], source: Source) -> list[Issue]:
     """Give the issues of a failed validation in document order; those beyond 100 are counted."""
     details = error.errors(include_url=False, include_input=False)
     issues = [
@@ -80,9 +78,7 @@ def explain(
     ]
     issues.sort(key=lambda issue: (issue.line or 0, issue.col or 0))
     if len(details) > MAX_ISSUES:
-        issues.append(
-            Issue(f"and {len(details) - MAX_ISSUES} more problems", file=source.name)
-        )
+        issues.append(Issue(f"and {len(details) - MAX_ISSUES} more problems", file=source.name))
     return issues
 
 
@@ -100,8 +96,8 @@ class _Place:
     path: Steps
     value: Any
     """The value there; None too if there is none."""
-    around: Any
-    """The mapping or list that the value is in."""
+    around: dict[str, Any]
+    """The mapping that the value is in; an empty one if it is in none."""
     owner: type[BaseModel] | None
     """The model one of whose fields the last step is."""
     annotation: Any
@@ -131,9 +127,7 @@ class _Words:
 
 
 def _issue(detail: Any, place: _Place) -> Issue | None:
-    words = _TABLE.get(detail["type"], _other)(
-        place, detail.get("ctx") or {}, detail["msg"]
-    )
+    words = _TABLE.get(detail["type"], _other)(place, detail.get("ctx") or {}, detail["msg"])
     if words is None:
         return None
     issue = place.source.issue(
@@ -167,24 +161,26 @@ def _locate(model: type[BaseModel], loc: Sequence[str | int], source: Source) ->
             path.append(step)
             arguments = typing.get_args(annotation)
             owner = None
-            annotation = (
-                arguments[1] if typing.get_origin(annotation) is dict else arguments[0]
-            )
+            annotation = arguments[1] if typing.get_origin(annotation) is dict else arguments[0]
         else:
             break
-    value, around = source.data, None
+    value: Any = source.data
+    around: Any = None
     for step in path:
         around = value
         value = _step(value, step)
-    return _Place(source, tuple(path), value, around, owner, _bare(annotation))
+    if not isinstance(around, dict):
+        around = {}
+    return _Place(
+        source, tuple(path), value, cast("dict[str, Any]", around), owner, _bare(annotation)
+    )
 
 
 def _step(value: Any, step: str | int) -> Any:
     if isinstance(value, dict):
-        return value.get(step)
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return value[step]
-    return None
+        return cast("dict[Any, Any]", value).get(step)
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    return items[step] if isinstance(step, int) and step < len(items) else None
 
 
 def _bare(annotation: Any) -> Any:
@@ -193,9 +189,7 @@ def _bare(annotation: Any) -> Any:
         if typing.get_origin(annotation) is typing.Annotated:
             annotation = typing.get_args(annotation)[0]
         elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            rest = [
-                part for part in typing.get_args(annotation) if part is not type(None)
-            ]
+            rest = [part for part in typing.get_args(annotation) if part is not type(None)]
             if len(rest) != 1:
                 return annotation
             annotation = rest[0]
@@ -234,11 +228,9 @@ def _choices(annotation: Any) -> list[str]:
 
 def _missing(place: _Place, context: Any, said: str) -> _Words | None:
     known = _fields(place.owner) if place.owner else {}
-    if isinstance(place.around, dict):
-        keys = cast("dict[str, Any]", place.around)
-        misspelt = close(str(place.step), (key for key in keys if key not in known))
-        if misspelt and _meant(misspelt, known) == place.step:
-            return None  # Told with the unknown key.
+    misspelt = close(str(place.step), (key for key in place.around if key not in known))
+    if misspelt and _meant(misspelt, known) == place.step:
+        return None  # Told with the unknown key.
     return _Words(f"{place.label} is missing")
 
 
@@ -316,18 +308,9 @@ def _type_hint(place: _Place, expected: str) -> str | None:
         return f'quote it: "{place.source.raw(place.path)}"'
     if expected == _TEXT and isinstance(value, dict | list):
         raw = place.source.raw(place.path)
-        if (
-            raw[:1] in ("{", "[")
-            and len(raw) <= 60
-            and "\n" not in raw
-            and '"' not in raw
-        ):
+        if raw[:1] in ("{", "[") and len(raw) <= 60 and "\n" not in raw and '"' not in raw:
             return f'if it is text, quote the text: "{raw}"'
-    if (
-        expected in (_WHOLE, _NUMBER)
-        and isinstance(value, str)
-        and _DIGITS.fullmatch(value)
-    ):
+    if expected in (_WHOLE, _NUMBER) and isinstance(value, str) and _DIGITS.fullmatch(value):
         return f"without quotes: {value}"
     if expected == _BOOLEAN and isinstance(value, str):
         return "write true or false, without quotes"
@@ -343,14 +326,12 @@ def _keyed(annotation: Any) -> bool:
     if typing.get_origin(annotation) is not dict:
         return False
     inner = _bare(typing.get_args(annotation)[1])
-    return bool(_tagged(inner)) or (
-        isinstance(inner, type) and issubclass(inner, BaseModel)
-    )
+    return bool(_tagged(inner)) or (isinstance(inner, type) and issubclass(inner, BaseModel))
 
 
 _TEXT, _WHOLE, _NUMBER, _BOOLEAN = "text", "a whole number", "a number", "true or false"
 _LIST, _MAPPING = "a list", "a mapping"
-_DIGITS = re.compile(r"-?\d{1,20}(\.\d{1,20})?")
+_DIGITS = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 def _expected(place: _Place, context: Any, said: str) -> _Words:
@@ -363,16 +344,12 @@ def _expected(place: _Place, context: Any, said: str) -> _Words:
 def _choice(place: _Place, context: Any, said: str) -> _Words:
     choices = _choices(place.annotation)
     found = close(place.value, choices) if isinstance(place.value, str) else None
-    value = (
-        shown(place.value) if isinstance(place.value, str) else describe(place.value)
-    )
+    value = shown(place.value) if isinstance(place.value, str) else describe(place.value)
     hint = f"did you mean {found!r}?" if found else None
     if len(choices) > 8:
         message = f"{place.label} cannot be {value}"
         return _Words(message, hint or f"it is one of {', '.join(choices)}")
-    return _Words(
-        f"{place.label} must be one of {', '.join(choices)}, not {value}", hint
-    )
+    return _Words(f"{place.label} must be one of {', '.join(choices)}, not {value}", hint)
 
 
 def _bound(sign: str, words: str) -> Callable[[_Place, Any, str], _Words]:
@@ -386,9 +363,7 @@ def _empty(place: _Place, context: Any, said: str) -> _Words:
 
 
 def _too_long(place: _Place, context: Any, said: str) -> _Words:
-    return _Words(
-        f"{place.label} must not be longer than {context['max_length']} characters"
-    )
+    return _Words(f"{place.label} must not be longer than {context['max_length']} characters")
 
 
 def _pattern(place: _Place, context: Any, said: str) -> _Words:
@@ -400,9 +375,7 @@ def _pattern(place: _Place, context: Any, said: str) -> _Words:
         )
     if pattern == TOOL_ID_PATTERN:
         return _bad_id(place, "letters, digits, _ and -, at most 64")
-    return _Words(
-        f"{place.label} {_PATTERNS.get(pattern, 'does not have the right form')}"
-    )
+    return _Words(f"{place.label} {_PATTERNS.get(pattern, 'does not have the right form')}")
 
 
 def _bad_id(place: _Place, form: str) -> _Words:
@@ -425,13 +398,13 @@ def _value(place: _Place, context: Any, said: str) -> _Words:
 
 
 def _kind(place: _Place, context: Any, said: str) -> _Words:
-    value = place.value
-    if not isinstance(value, dict):
+    if not isinstance(place.value, dict):
         return _Words(
-            f"a task is a mapping, not {describe(value)}",
+            f"a task is a mapping, not {describe(place.value)}",
             "such as {agent: writer, prompt: Write a poem.}",
         )
-    found = [key for key in value if key in KIND_KEYS]
+    keys = list(cast("dict[str, Any]", place.value))
+    found = [key for key in keys if key in KIND_KEYS]
     if found:
         names = " and ".join(map(repr, found[:2]))
         return _Words(
@@ -440,18 +413,15 @@ def _kind(place: _Place, context: Any, said: str) -> _Words:
             key=True,
             at=(*place.path, found[1]),
         )
-    misspelt = [(key, close(key, KIND_KEYS)) for key in value if isinstance(key, str)]
-    misspelt = [(key, meant) for key, meant in misspelt if meant]
+    misspelt = [(key, meant) for key in keys if (meant := close(key, KIND_KEYS))]
     if misspelt:
         key, meant = misspelt[0]
         hint = f"did you mean {meant!r} by {shown(key)}?"
-    elif "prompt" in value:
+    elif "prompt" in keys:
         hint = "say who answers the prompt: agent, pool, capabilities or team"
     else:
         hint = None
-    return _Words(
-        f"the task has no kind: it needs one of {', '.join(KIND_KEYS)}", hint, key=True
-    )
+    return _Words(f"the task has no kind: it needs one of {', '.join(KIND_KEYS)}", hint, key=True)
 
 
 def _deep(place: _Place, context: Any, said: str) -> _Words:

@@ -349,14 +349,15 @@ def _refused(text: str) -> Iterator[re.Match[str]]:
 
 def _refused_character(source: Source, match: re.Match[str]) -> Issue:
     character = match[0]
-    code = f"U+{ord(character):04X}"
-    name = unicodedata.name(character, "a control character")
+    code = ord(character)
+    half = 0xD800 <= code < 0xE000
+    name = unicodedata.name(character, "half of a pair" if half else "a control character")
     return source.issue_at(
-        f"the character {code} ({name.lower()}) is not allowed: it cannot be seen",
+        f"the character U+{code:04X} ({name.lower()}) is not allowed: it cannot be seen",
         match.start(),
-        hint=f'if the text needs it, write it as "\\u{ord(character):04x}" in double quotes'
-        if not 0xD800 <= ord(character) < 0xE000
-        else None,
+        hint=None
+        if half
+        else f'if the text needs it, write it as "\\u{code:04x}" in double quotes',
     )
 
 

@@ -1,7 +1,7 @@
-"""How a workflow is written: as plain data, as YAML, and the JSON Schema of all that can be written.
+"""How a workflow is written: as plain data, as YAML, and the JSON Schema of what can be written.
 
-The schema is for editors. It completes the keys of a task before its kind is known, and judges them
-once it is. What only `plan.py` can see (names that must exist, cycles) is not in it.
+The schema is for editors. It completes the keys of a task before its kind is known, and judges
+them once it is. What only `plan.py` can see (names that must exist, cycles) is not in it.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def _workflow(data: dict[str, Any]) -> dict[str, Any]:
     """Bring the keys of a workflow, and of all in it, into the order that reads best."""
     data["tasks"] = {name: _task(task) for name, task in data["tasks"].items()}
     if "workflows" in data:
-        data["workflows"] = {
-            name: _workflow(inner) for name, inner in data["workflows"].items()
-        }
+        data["workflows"] = {name: _workflow(inner) for name, inner in data["workflows"].items()}
     return _sorted(data, _WORKFLOW_KEYS)
 
 
@@ -131,9 +129,7 @@ def _dumper() -> Any:
 
         def choose_scalar_style(self) -> Any:
             style = super().choose_scalar_style()
-            plain_inside = not {'"', "\\"} & set(
-                self.analysis.scalar if self.analysis else ""
-            )
+            plain_inside = not {'"', "\\"} & set(self.analysis.scalar if self.analysis else "")
             return '"' if style == "'" and plain_inside else style
 
         def text(self, data: str) -> Any:
@@ -142,7 +138,8 @@ def _dumper() -> Any:
                 style = '"' if _UNSEEN_SPACE.search(data) else "|"
             elif not _stays_text(data):
                 style = '"'
-            return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+            represent: Any = self.represent_scalar
+            return represent("tag:yaml.org,2002:str", data, style=style)
 
         def whole(self, data: int) -> Any:
             plain_value(str(data))
@@ -150,9 +147,7 @@ def _dumper() -> Any:
 
         def real(self, data: float) -> Any:
             if not math.isfinite(data):
-                raise ValueError(
-                    f"{data} cannot be written: it is not a number of JSON"
-                )
+                raise ValueError(f"{data} cannot be written: it is not a number of JSON")
             return self.represent_float(data)
 
         def mapping(self, data: dict[str, Any]) -> Any:
@@ -250,11 +245,7 @@ def _any_task(kinds: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]
 
 def _clean(schema: dict[str, Any]) -> dict[str, Any]:
     """Take out of pydantic's schema what says nothing to the writer of a document."""
-    out = {
-        key: value
-        for key, value in schema.items()
-        if key not in ("title", "discriminator")
-    }
+    out = {key: value for key, value in schema.items() if key not in ("title", "discriminator")}
     if isinstance(out.get("default"), dict | list | None):
         out.pop("default", None)
     if out.get("$ref") == "#/$defs/JsonValue":
@@ -274,9 +265,7 @@ def _clean(schema: dict[str, Any]) -> dict[str, Any]:
     if out.get("additionalProperties") == {}:
         del out["additionalProperties"]
     if "properties" in out:
-        out["properties"] = {
-            name: _clean(inner) for name, inner in out["properties"].items()
-        }
+        out["properties"] = {name: _clean(inner) for name, inner in out["properties"].items()}
     if "patternProperties" in out:
         [(pattern, inner)] = out.pop("patternProperties").items()
         out["propertyNames"] = {"pattern": pattern}

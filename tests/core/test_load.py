@@ -202,7 +202,7 @@ ATTACKS = {
     ),
     "a surrogate": (
         "a: \ud800",
-        "the character U+D800 (a control character) is not allowed",
+        "the character U+D800 (half of a pair) is not allowed",
         1,
         4,
     ),
