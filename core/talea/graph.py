@@ -147,6 +147,15 @@ class Plan:
     warnings: tuple[Issue, ...] = ()
     """The issues that do not refuse the document; kept by the plan that `make_plan` gives."""
 
+    _features: frozenset[Feature] | None = None
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """Give every feature that is needed here and inside."""
+        if self._features is None:
+            self._features = frozenset(need.feature for need in self.needs)
+        return self._features
+
     def plans(self) -> Iterator[Plan]:
         """Give this plan and every plan inside it once, outer ones first."""
         for plan, _ in _walk(self):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from talea import ir, plugins
-from talea.adapter import Adapter, AskCall, Endpoint, Feature
+from talea.adapter import Adapter, AskCall, Endpoint, Feature, Level, Support
 from talea.endpoint import find_endpoints
 from talea.errors import (
     DocumentError,
@@ -264,15 +264,19 @@ def compile(
 
 def lacks_of(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None = None) -> list[Lack]:
     """List what a plan needs and a framework does not have, without the frameworks that do."""
-    lacks: list[Lack] = []
-    for task, feature in plan.needs:
+    def support(feature: Feature) -> Support:
         one = agents if agents is not None and feature in _OF_AGENTS else adapter
-        support = one.features.get(feature)
-        if support is None:
-            lacks.append(Lack(task, feature.value, f"{one.name!r} does not know this feature"))
-        elif not support.runs:
-            lacks.append(Lack(task, feature.value, support.reason))
-    return lacks
+        unknown = Support(Level.NOT_YET, f"{one.name!r} does not know this feature")
+        return one.features.get(feature, unknown)
+
+    lacking = {feature: found for feature in plan.features if not (found := support(feature)).runs}
+    if not lacking:
+        return []
+    return [
+        Lack(task, feature.value, lacking[feature].reason)
+        for task, feature in plan.needs
+        if feature in lacking
+    ]
 
 
 def _document(workflow: ir.Workflow | str | Path) -> ir.Workflow:

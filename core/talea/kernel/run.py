@@ -638,10 +638,8 @@ class Run:
                 self._cancel(step.index, "stopped")
 
     def _cancel(self, i: int, reason: str, spared: Cell | None = None) -> None:
-        record = self.records[i]
-        if record is None:
-            record = self.records[i] = Record()
-        elif record.ended:
+        record = self.records[i] or Record()
+        if isinstance(record, TaskEnded):
             return
         # Inside, a limit or the user's interrupt is the reason; else it is the end of this task.
         inside = reason if reason in _EVERYWHERE else "outer"
