@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from random import Random
 from textwrap import dedent
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from talea import ir
 from talea.check import check
 from talea.errors import DocumentError, Issue, Severity
-from talea.load import load, loads
+from talea.load import load, loads, parse
 from talea.plan import make_plan
 
 MARK = "▶"
@@ -977,3 +983,52 @@ def test_problems_of_a_file_are_told_in_that_file(tmp_path: Path) -> None:
         ("main.yaml", 4, "unknown input 'y'"),
         ("part.yaml", 5, "unknown agent 'nobody'"),
     ]
+
+
+def _places(data: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Give the place of everything inside data, but not of the whole."""
+    steps: list[Any] = []
+    if isinstance(data, dict):
+        steps += cast("dict[str, Any]", data)
+    elif isinstance(data, list):
+        steps += range(len(cast("list[Any]", data)))
+    for step in steps:
+        yield (*place, step)
+        yield from _places(data[step], (*place, step))
+
+
+def _at(data: Any, place: tuple[Any, ...]) -> Any:
+    for step in place:
+        data = data[step]
+    return data
+
+
+DOCUMENTS = [
+    parse(text, "<text>").data
+    for text in (
+        *(_unmarked(case.text)[0] for case in ERRORS + WARNINGS),
+        *(HEAD + dedent(text) for text in FINE.values()),
+    )
+]
+PARTS = [_at(data, place) for data in DOCUMENTS for place in _places(data)]
+
+
+@given(st.randoms(use_true_random=False))
+def test_whatever_is_wrong_is_told(random: Random) -> None:
+    """Documents with parts of others in odd places are refused or planned, and nothing else."""
+    data = deepcopy(random.choice(DOCUMENTS))
+    for _ in range(random.randint(1, 3)):
+        *around, last = random.choice(list(_places(data)))
+        _at(data, tuple(around))[last] = deepcopy(random.choice(PARTS))
+    try:
+        workflow = loads(json.dumps(data))
+    except DocumentError:
+        return
+    wrong = [issue for issue in check(workflow) if issue.severity is Severity.ERROR]
+    if wrong:
+        with pytest.raises(DocumentError):
+            make_plan(workflow)
+        return
+    plan = make_plan(workflow)
+    assert sorted(plan.order) == list(range(len(plan.steps)))
+    assert {need.task.partition("/")[0] for need in plan.needs} - {""} == set(plan.ids)
