@@ -2,7 +2,8 @@
 
 A strict subset of Python's expressions. `values` says what data is, `functions` holds the table of
 functions, `lexer` bounds and masks a source, `compiler` makes closures of it (`paths` and
-`operators` are what these do), and `template` finds the holes in text. Nothing here runs code that a document names or touches more than plain data.
+`operators` are what these do), and `template` finds the holes in text. Nothing here runs code that
+a document names, or touches more than plain data.
 """
 
 from talea.expr.compiler import LITERALS, ROOTS, Expression, compile_expression

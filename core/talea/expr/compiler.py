@@ -158,16 +158,23 @@ class _Compiler:
         try:
             return ast.parse(code, mode="eval").body
         except SyntaxError as error:
-            start = min(max(0, (error.offset or 1) - 1), len(code))
-            end = min(max(start + 1, (error.end_offset or 0) - 1), len(code))
-            place = Place(self.source, self.offset + start, self.offset + end)
-            if start >= len(code):
-                message, hint = "the expression ends too early", None
-            else:
-                message, hint = "this is not an expression", _hint(error.msg)
-            raise place.error(message, hint=hint) from None
+            raise self.unreadable(error, len(code)) from None
         except (ValueError, MemoryError, RecursionError):
             raise ExpressionError("the expression is too complex", self.source) from None
+
+    def unreadable(self, error: SyntaxError, length: int) -> ExpressionError:
+        """Put what Python's parser says into the words of this language."""
+        if not error.offset:  # it met the end
+            end = self.offset + length
+            return Place(self.source, end - 1, end).error("the expression ends too early")
+        start = self.offset + error.offset - 1
+        end = max(start + 1, self.offset + (error.end_offset or 0) - 1)
+        hint = None
+        if "'else'" in error.msg:
+            hint = "write `a if condition else b`"
+        elif "comma" in error.msg:
+            hint = "is a comma or an operator missing?"
+        return Place(self.source, start, end).error("this is not an expression", hint=hint)
 
     def bounded(self, closure: _Closure, place: Place) -> Callable[[Names], Any]:
         builds = self.builds
@@ -212,6 +219,8 @@ class _Compiler:
     # Literals
 
     def constant(self, node: ast.Constant) -> _Closure:
+        if node.value is ...:
+            raise self.place(node).error("`...` is not part of the language")
         return self.literal(self.place(node), node.value)
 
     def literal(self, place: Place, value: Any) -> _Closure:
@@ -641,13 +650,6 @@ def _is_path(node: ast.expr) -> bool:
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return isinstance(node, ast.Name) and node.id not in LITERALS
-
-
-def _hint(message: str) -> str | None:
-    """Put what Python's parser guesses into words of this language."""
-    if "'else'" in message:
-        return "write `a if condition else b`"
-    return "is a comma or an operator missing?" if "comma" in message else None
 
 
 _NODES: dict[type[ast.expr], Callable[[_Compiler, Any], _Closure]] = {

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from talea.schema.checks import JsonSchema, SchemaError, compile_schema
-from talea.schema.parts import resolve
+from talea.schema.parts import REFERENCES, resolve
 from talea.schema.pattern import match_of
 
 _MAX_DEPTH = 20
 _MAX_TRIES = 200
 _MAX_LENGTH = 1000
+_ROOT = "whole"
 
 
 def minimal_instance(schema: JsonSchema) -> Any:
@@ -25,6 +26,7 @@ class _Maker:
 
     def __init__(self, root: JsonSchema) -> None:
         self.root = root
+        self.moved = _moved(root)
         self.tries = _MAX_TRIES
 
     def make(self, schema: Any, depth: int) -> Any:
@@ -59,11 +61,12 @@ class _Maker:
 
     def fits(self, schema: dict[str, Any], value: Any) -> bool:
         """Check a value against a part, whose references lead into the whole."""
-        whole = dict(self.root) if isinstance(self.root, dict) else {}
-        about = {key: whole[key] for key in ("$defs", "definitions", "properties") if key in whole}
         try:
-            return compile_schema({**about, **schema}).check(value) is None
-        except SchemaError:
+            return (
+                compile_schema({**_moved(schema), "$defs": {_ROOT: self.moved}}).check(value)
+                is None
+            )
+        except SchemaError:  # it became too large with its references written out
             return True
 
     def merged(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
@@ -133,6 +136,21 @@ class _Maker:
                 break
             value = _varied(value, number)
         return value
+
+
+def _moved(part: Any) -> Any:
+    """Copy a schema so that its pointers lead to the whole, which now stands in `$defs`."""
+    if isinstance(part, list):
+        return [_moved(each) for each in cast("list[Any]", part)]
+    if not isinstance(part, dict):
+        return part
+    members = cast("dict[str, Any]", part)
+    copy = {key: _moved(value) for key, value in members.items()}
+    for key in REFERENCES:
+        pointer = members.get(key)
+        if isinstance(pointer, str) and (pointer == "#" or pointer.startswith("#/")):
+            copy[key] = f"#/$defs/{_ROOT}{pointer[1:]}"
+    return copy
 
 
 def _types(schema: dict[str, Any]) -> list[str]:

@@ -135,9 +135,9 @@ class _Search:
             most = min(most, len(first))
         if (index if index >= 0 else -index - 1) >= most:
             return _Found.NEVER, f"there is no item {index}: the list has at most {most}"
-        if index < 0 and first:
+        if index < 0 and first:  # which of them it is, the length decides
             return _OPEN
-        return self.declared(first[index] if index < len(first) else items, rest)
+        return self.declared(first[index] if 0 <= index < len(first) else items, rest)
 
     def declared(self, schema: Any, rest: _Steps) -> _Verdict:
         """Judge the rest of a path that is declared as far as here."""
