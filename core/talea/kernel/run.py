@@ -94,6 +94,7 @@ class Run:
             self.document_inputs = around.run.document_inputs
         self.halted: str | None = None
         self.stopped = False
+        self._crossing: Cell | None = None
         self.tools = execution.tools.get(id(plan.workflow), {})
         self._steps = plan.steps
         self.ready = deque(plan.roots)
@@ -564,6 +565,8 @@ class Run:
         if Progress.NEW in stands or Progress.BUSY in stands:
             raise RuntimeError(f"{step.id!r} was closed before all of its items were done")
         failed = next((cell for cell in cells if cell.failure is not None), None)
+        if self._crossing in cells:
+            failed = self._crossing  # A crossed limit outranks whatever else failed.
         if Progress.WAITING in stands and (failed is None or not self._stops):
             return self._leave_waiting(record, step)
         if failed is not None and failed.failure is not None:
@@ -654,7 +657,7 @@ class Run:
         if self.halted is not None:
             return
         self.halted = reason
-        chosen = spared.get(id(self)) if spared else None
+        chosen = self._crossing = spared.get(id(self)) if spared else None
         for step in self._steps:
             mine = chosen is not None and chosen.step is step
             self._cancel(step.index, reason, chosen if mine else None)
