@@ -1,0 +1,37 @@
+# The few verbs of this project. `just --list` shows them; each is one line that can be typed by hand.
+
+# Everything that must pass, as the continuous integration runs it.
+check:
+    .ci/run
+
+# The tests: `just test`, `just test tests/core -k timeout`.
+test *args:
+    .venv/bin/uv run pytest -q -n 2 --dist worksteal {{args}}
+
+# Mend what the formatter and linter can mend.
+fix:
+    .venv/bin/ruff check --fix .
+    .venv/bin/ruff format .
+
+# Rewrite the generated parts of the documents.
+docs:
+    .venv/bin/python docs/generate.py
+
+# Measure against the hand-written peers: `just bench`, `just bench overhead loading`.
+bench *rows:
+    .venv/bin/python benchmarks/run.py {{rows}}
+
+# Let kernel and oracle agree on many generated workflows.
+fuzz examples="20000":
+    TALEA_FUZZ={{examples}} .venv/bin/pytest -q tests/cross/test_fuzz.py
+
+# Which branches of the core no test takes.
+coverage:
+    .venv/bin/coverage erase
+    .venv/bin/coverage run -m pytest -q
+    .venv/bin/coverage combine --quiet
+    .venv/bin/coverage report
+
+# Each distribution as a wheel of its own, in dist/.
+build:
+    .venv/bin/uv build --all-packages --quiet
