@@ -263,7 +263,7 @@ def _unknown_key(place: _Place, context: Any, said: str) -> _Words | None:
 def _comma(place: _Place, known: list[str]) -> _Words | None:
     """Recognise `{prompt: Write, then stop}`: what follows the comma has become a key."""
     keys = list(place.around)
-    at = keys.index(place.step)
+    at = keys.index(str(place.step))
 
     def stray(index: int) -> bool:
         return place.around[keys[index]] is None and keys[index] not in known
@@ -398,12 +398,13 @@ def _value(place: _Place, context: Any, said: str) -> _Words:
 
 
 def _kind(place: _Place, context: Any, said: str) -> _Words:
-    if not isinstance(place.value, dict):
+    value: Any = place.value
+    if not isinstance(value, dict):
         return _Words(
-            f"a task is a mapping, not {describe(place.value)}",
+            f"a task is a mapping, not {describe(value)}",
             "such as {agent: writer, prompt: Write a poem.}",
         )
-    keys = list(cast("dict[str, Any]", place.value))
+    keys = list(cast("dict[str, Any]", value))
     found = [key for key in keys if key in KIND_KEYS]
     if found:
         names = " and ".join(map(repr, found[:2]))

@@ -170,7 +170,7 @@ class Reader:
 
     def _alias(self, event: Any) -> None:
         self._problem(
-            f"aliases are not allowed: *{event.anchor}",
+            f"aliases are not allowed: *{event.anchor[:40]}",
             self._at(event.start_mark),
             self._at(event.end_mark),
             hint="write the value out; if it is text that begins with *, quote the text",
@@ -190,7 +190,7 @@ class Reader:
             raise _Stop
         if event.anchor is not None:
             self._problem(
-                f"anchors are not allowed: &{event.anchor}",
+                f"anchors are not allowed: &{event.anchor[:40]}",
                 node.start,
                 node.start + 1 + len(event.anchor),
                 hint="leave it out; if it is text that begins with &, quote the text",

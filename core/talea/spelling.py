@@ -138,8 +138,8 @@ def _dumper() -> Any:
                 style = '"' if _UNSEEN_SPACE.search(data) else "|"
             elif not _stays_text(data):
                 style = '"'
-            represent: Any = self.represent_scalar
-            return represent("tag:yaml.org,2002:str", data, style=style)
+            untyped = cast("Any", self)  # The stubs leave the value's type open.
+            return untyped.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
         def whole(self, data: int) -> Any:
             plain_value(str(data))

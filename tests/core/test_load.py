@@ -665,6 +665,33 @@ def test_very_many_mistakes_are_counted() -> None:
     assert found[-1].message == "and 50 more problems"
 
 
+HOSTILE = {
+    "many unknown keys in one line": "{name: x, "
+    + ", ".join(f"k{i}: 1" for i in range(20_000))
+    + "}",
+    "a long key": "name: x\n? " + "a" * 500_000 + "\n: 1",
+    "a long id": "name: x\ntasks: {? " + "A" * 500_000 + " : {value: 1}}",
+    "a long choice": "name: x\nprocess: " + "x" * 500_000 + "\ntasks: {t: {value: 1}}",
+    "a long line": "name: x\ntasks: {t: {value: '" + "x" * 500_000 + "', foo: 1}}",
+    "a long comma trap": "{name: x, " + ", ".join(f"k{i}" for i in range(20_000)) + "}",
+    "a long tag": "a: !" + "x" * 500_000 + " y",
+    "a long anchor": "a: &" + "x" * 500_000 + " y",
+    "a long alias": "a: *" + "x" * 500_000,
+    "a long number": "a: " + "1" * 500_000,
+    "a long reference": "name: x\ntasks: {t: {workflow: ./" + "x" * 500_000 + "}}",
+    "a long duration": "name: x\ntasks: {t: {value: 1, timeout: " + "1" * 500_000 + "s}}",
+    "a long env": "name: x\nmodels: {m: {model: a/b, api_key: {env: " + "-" * 500_000 + "}}}",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_gives_short_words(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DocumentError) as caught:
+        loads(text, folder=tmp_path)
+    assert all(len(str(issue)) < 1500 for issue in caught.value.issues)
+    assert len(caught.value.issues) <= 101
+
+
 # From a value back to its spelling
 
 HOLE = "{{ bad }}"
