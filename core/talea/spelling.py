@@ -81,7 +81,8 @@ def to_data(workflow: Workflow) -> dict[str, Any]:
 def dump(workflow: Workflow) -> str:
     """Write a workflow as YAML, such that `loads(dump(workflow)) == workflow`.
 
-    Raises ValueError for numbers that only Python can hold: NaN, and more than 64 bits.
+    Raises ValueError for what only Python can hold: NaN, numbers of more than 64 bits, and halves
+    of surrogate pairs.
     """
     import yaml
 
@@ -133,6 +134,7 @@ def _dumper() -> Any:
             return '"' if style == "'" and plain_inside else style
 
         def text(self, data: str) -> Any:
+            data.encode()
             style = None
             if "\n" in data:
                 style = '"' if _UNSEEN_SPACE.search(data) else "|"

@@ -234,9 +234,9 @@ def test_yaml_is_written_as_people_would() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [2**63, float("nan"), float("inf")])
-def test_what_only_python_can_hold_is_not_written(value: float) -> None:
-    with pytest.raises(ValueError, match="number"):
+@pytest.mark.parametrize("value", [2**63, float("nan"), float("inf"), "\ud800"])
+def test_what_only_python_can_hold_is_not_written(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"number|surrogate"):
         dump(Workflow(name="x", tasks={"t": ValueTask(value=value)}))
 
 
