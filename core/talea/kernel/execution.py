@@ -71,6 +71,7 @@ class Execution:
         loop = asyncio.get_running_loop()
         self.adapter = adapter
         self.via: Via = _Both(adapter, agents) if agents else adapter
+        self.passes = adapter.passes
         self.run_id = run_id
         self.limits = limits or ir.Limits()
         self.tools = tools or {}

@@ -4,54 +4,28 @@ This is the single place for it. Whoever drives a run calls `Run.task` once a ta
 have ended: from a scheduler, a graph's node, a flow's method; in any order that the plan allows, on
 as many tasks at once as it likes, and again for a task that it has called before.
 
-The modifiers nest as the language says, one function each: `open` (trigger, when, for_each), then
-per item `_recovered` (fallback), `_looped`, `_with_retries`, `_attempt` (place, timeout, the work
-itself), and `close`.
+A task is `open` (trigger, when, for_each), then its items (`item.py`), then `close`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from talea import ir
 from talea.adapter import Via
-from talea.errors import (
-    NEVER_RECOVERED,
-    NEVER_RETRIED,
-    RETRIED_BY_DEFAULT,
-    ErrorType,
-    ExpressionError,
-    InputError,
-    TaskError,
-)
-from talea.events import (
-    AttemptFailed,
-    Failure,
-    InnerStarted,
-    Status,
-    TaskEnded,
-    TaskStarted,
-    TaskWaiting,
-    Usage,
-)
+from talea.errors import ErrorType, ExpressionError, InputError, TaskError
+from talea.events import Failure, Status, TaskEnded, TaskStarted, TaskWaiting, Usage
 from talea.expr import type_name
-from talea.failures import to_task_error
 from talea.kernel.execution import Execution, Totals
 from talea.kernel.failure_rules import can_be_handled, is_handled, unmet
-from talea.kernel.leaves import LEAVES
-from talea.kernel.outputs import fit
-from talea.kernel.work import Cell, Halt, Map, Progress, Record, Single, Waits, count_busy
+from talea.kernel.item import do_item, wait
+from talea.kernel.work import Cell, Halt, Map, Progress, Record, Single
 from talea.plan import Plan, Step, check_inputs
 from talea.result import plain_address
 
-_PLACED = frozenset({"agent", "tool", "team"})
-_TEXTUAL = frozenset({"agent", "team"})
-_INSIDE = frozenset({"tasks", "workflow"})
-_FAIRNESS = 64
-"""Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
 _EVERYWHERE = frozenset({"limit", "interrupted"})
 
 
@@ -101,9 +75,7 @@ class Run:
         self._waits_for = [len(step.dependencies) for step in plan.steps]
         self._clean = True
         self._failed: list[int] = []
-        self._passes = execution.adapter.passes
         self._stops = plan.on_failure is ir.OnFailure.STOP
-        self._loop = execution.loop
 
     @property
     def session(self) -> Any:
@@ -128,7 +100,7 @@ class Run:
         record = self.records[i]
         try:
             if isinstance(record, Single):
-                await self._item(record, record, via)
+                await self._do(record, record, via)
             elif isinstance(record, Map):
                 await self._all_items(record, via)
         finally:
@@ -155,7 +127,7 @@ class Run:
 
         async def work() -> None:
             for cell in waiting:
-                await self._item(record, cell, via)
+                await self._do(record, cell, via)
 
         workers = [asyncio.create_task(work()) for _ in range(min(bound, len(cells)))]
         with record.driving():
@@ -226,7 +198,7 @@ class Run:
             if not isinstance(listed, list):
                 raise ExpressionError(f"for_each needs a list, and this is {type_name(listed)}")
         except ExpressionError as error:
-            record.error = self._failure(TaskError(ErrorType.EXPRESSION, str(error)), step)
+            record.error = self.failure(TaskError(ErrorType.EXPRESSION, str(error)), step)
             self._end(i, record, Status.FAILED)
             return None
         return Map(self, step, cast("list[Any]", listed))
@@ -242,264 +214,52 @@ class Run:
         cell = record.cells[k]
         bound = self._steps[i].task.max_parallel
         if bound is None or not isinstance(record, Map):
-            await self._item(record, cell, via)
+            await self._do(record, cell, via)
             return
         if record.turns is None:
             record.turns = asyncio.Semaphore(bound)
         try:
-            await self._wait(cell, record.turns.acquire())
+            await wait(cell, record.turns.acquire())
         except Halt:
             cell.progress = Progress.CANCELLED
             return
         try:
-            await self._item(record, cell, via)
+            await self._do(record, cell, via)
         finally:
             record.turns.release()
 
-    async def _item(self, record: Record, cell: Cell, via: Via | None) -> None:
-        if cell.progress is not Progress.NEW and cell.progress is not Progress.WAITING:
-            return
-        step = cell.step
-        execution = self.execution
-        counts = execution.counts_people and step.kind not in _INSIDE
-        cell.progress = Progress.BUSY
-        if counts:
-            count_busy(execution, cell, +1)
-        try:
-            if cell.cause is not None:
-                raise cell.take_cause()
-            if via is None:
-                via = execution.via
-            if step.is_plain:
-                cell.output = await self._attempt(cell, 1, via)
-            elif step.fallback is not None:
-                cell.output = await self._recovered(cell, via)
-            else:
-                cell.output = await self._repeated(cell, via)
-            cell.progress = Progress.DONE
-        except TaskError as error:
-            self._fail_item(record, cell, error)
-        except Halt:
-            cell.progress = Progress.CANCELLED
-        except Waits:
-            cell.progress = Progress.WAITING
-        except (asyncio.CancelledError, *self._passes):
-            # The driver is being cancelled, or the framework takes over: it may come back.
-            cell.progress = Progress.NEW
-            raise
-        except Exception as error:
-            self._fail_item(record, cell, to_task_error(error))
-        finally:
-            if counts:
-                count_busy(execution, cell, -1)
-
-    def _fail_item(self, record: Record, cell: Cell, error: TaskError) -> None:
-        cell.progress = Progress.FAILED
-        cell.failure = error
-        if self._stops:
+    async def _do(self, record: Record, cell: Cell, via: Via | None) -> None:
+        await do_item(cell, via)
+        if self._stops and cell.failure is not None:
             for sibling in record.cells:
                 if sibling is not cell:
                     sibling.cancel(Halt("outer"))
 
-    async def _recovered(self, cell: Cell, via: Via) -> Any:
-        """Do the item; give the fallback in place of a failure."""
+    def child(self, cell: Cell) -> Run:
+        """Make the run of what is inside a block or sub-workflow. Raises `TaskError`."""
         step = cell.step
+        plan = step.plan
+        assert plan is not None
+        if isinstance(step.task, ir.BlockTask):
+            return Run(self.execution, plan, self.inputs, around=cell, scope=self)
+        template = step.arguments
+        values: dict[str, Any] = template.render(cell.scope()) if template else {}
         try:
-            return await self._repeated(cell, via)
-        except TaskError as error:
-            if error.type in NEVER_RECOVERED:
-                raise
-            assert step.fallback is not None
-            cell.loop = None
-            names = cell.scope() | {"error": {"type": error.type.value, "message": error.message}}
-            try:
-                output = step.fallback.render(names)
-            except ExpressionError as broken:
-                raise TaskError(ErrorType.EXPRESSION, f"fallback: {broken}") from error
-            if step.output is not None:
-                output = fit(output, step.output)
-            elif step.kind in _TEXTUAL and not isinstance(output, str):
-                raise TaskError(ErrorType.INVALID_OUTPUT, "the fallback must be text") from error
-            cell.recovered = True
-            return output
+            return Run(self.execution, plan, check_inputs(plan, values), around=cell)
+        except InputError as error:
+            raise TaskError(ErrorType.INVALID_ARGUMENTS, error.message) from error
 
-    def _repeated(self, cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
-        """Give the outermost layer below `fallback` that the task has; a plain one has none."""
-        if cell.step.loop is not None:
-            return self._looped(cell, cell.step.loop, via)
-        return self._retried(cell, via)
+    # What a task came to ----------------------------------------------------------------------
 
-    def _retried(self, cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
-        if cell.step.retry is not None:
-            return self._with_retries(cell, cell.step.retry, via)
-        return self._attempt(cell, 1, via)
-
-    async def _looped(self, cell: Cell, loop: ir.Loop, via: Via) -> Any:
-        """Repeat until the condition holds."""
-        output: Any = None
-        try:
-            for n in range(loop.max):
-                cell.iteration, cell.calls = n, 0
-                cell.loop = {"index": n, "output": output}
-                output = await self._retried(cell, via)
-                cell.loop = {"index": n, "output": output}
-                if self._is_done(cell):
-                    return output
-                if n % _FAIRNESS == _FAIRNESS - 1:
-                    await asyncio.sleep(0)
-                    cell.check()
-        finally:
-            cell.loop = None
-            if cell.child is None:
-                cell.iteration = None
-        if loop.exhausted is ir.Exhausted.KEEP:
-            return output
-        raise TaskError(
-            ErrorType.LOOP_EXHAUSTED, f"`until` did not become true in {loop.max} iterations"
-        )
-
-    def _is_done(self, cell: Cell) -> bool:
-        until = cell.step.until
-        if until is None or isinstance(until, bool):
-            return bool(until)
-        try:
-            return until.decide(cell.scope())
-        except ExpressionError as error:
-            raise TaskError(ErrorType.EXPRESSION, f"until: {error}", cell.address) from error
-
-    async def _with_retries(self, cell: Cell, retry: ir.Retry, via: Via) -> Any:
-        """Attempt the work, again where the error's type and the number of attempts allow it."""
-        cell.feedback = cell.conversation = None
-        number = 0
-        while True:
-            number += 1
-            try:
-                return await self._attempt(cell, number, via)
-            except TaskError as error:
-                if number >= retry.max_attempts or not _is_retried(retry, error.type):
-                    raise
-                if error.type is not ErrorType.INVALID_OUTPUT:
-                    cell.feedback = cell.conversation = None
-                await self._pause(cell, number, retry, error)
-
-    async def _pause(self, cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> None:
-        """Wait before the next attempt. No place is held meanwhile."""
-        execution = self.execution
-        # The exponent is bounded, since a float overflows long before a thousand attempts.
-        growth = retry.backoff_factor ** min(number - 1, 60)
-        seconds = min(retry.max_interval, retry.initial_interval * growth)
-        if retry.jitter:
-            seconds *= 0.5 + execution.random.random() / 2
-        if error.retry_after is not None:
-            seconds = max(seconds, min(error.retry_after, retry.max_interval))
-        if execution.sinks:
-            failure = self._failure(error, cell.step, cell)
-            execution.tell(AttemptFailed(execution.now, cell.address, number, failure, seconds))
-        counts = execution.counts_people and cell.step.kind in _INSIDE
-        if counts:
-            count_busy(execution, cell, +1)
-        try:
-            await self._wait(cell, asyncio.sleep(seconds))
-            for function in cell.abandoned or ():
-                # Two copies of one blocking function never run at once.
-                await self._wait(cell, asyncio.wait([function]))
-            cell.abandoned = None
-        finally:
-            if counts:
-                count_busy(execution, cell, -1)
-
-    async def _wait(self, cell: Cell, awaitable: Any) -> None:
-        """Await something that the cell's cancellation ends."""
-        waiter = cell.waiter = asyncio.current_task()
-        assert waiter is not None
-        try:
-            await awaitable
-            if cell.cause is not None:
-                await cell.settle(waiter)
-        except asyncio.CancelledError as error:
-            raise cell.own(error, waiter) from None
-        finally:
-            cell.waiter = None
-
-    async def _attempt(self, cell: Cell, number: int, via: Via) -> Any:
-        """Take a place, start the clock, and do the work once."""
-        step = cell.step
-        execution = self.execution
-        kind = step.kind
-        agent = ""
-        places = execution.places if kind in _PLACED else None
-        if places is not None:
-            agent = execution.place_key(self.plan.workflow, getattr(step.task, "agent", None))
-            await self._wait(cell, places.acquire(_rank(cell), agent))
-        self._count_attempt(cell)
-        if number > 1 and cell.feedback is None:
-            cell.calls = 0  # The same calls again, not further ones of the same conversation.
-        if step.timeout is not None:
-            execution.clock.set(cell, step.timeout)
-        try:
-            if kind == "value":
-                assert step.value is not None
-                output = step.value.render(cell.scope())
-                return output if step.output is None else fit(output, step.output)
-            if kind in _INSIDE:
-                return await self._inside(cell, via)
-            # What a cancellation hits is the work of an agent, a tool or a question.
-            leaf = LEAVES[kind]
-            waiter = cell.waiter = asyncio.current_task(self._loop)
-            assert waiter is not None
-            try:
-                output = leaf.finish(cell, await leaf.start(cell, number, via))
-            except asyncio.CancelledError as error:
-                raise cell.own(error, waiter) from None
-            except self._passes:
-                raise
-            except Exception as error:
-                if cell.cause is not None:
-                    await cell.settle(waiter)
-                failure = leaf.fail(cell, error)
-                if failure is error:
-                    raise
-                raise failure from error
-            finally:
-                cell.waiter = None
-            if cell.cause is not None:
-                await cell.settle(waiter)
-            return output
-        except ExpressionError as error:
-            raise TaskError(ErrorType.EXPRESSION, str(error), cell.address) from error
-        except TaskError as error:
-            error.address = error.address or cell.address
-            raise
-        finally:
-            cell.deadline = cell.left = None
-            if places is not None:
-                self._give_back(cell, places.release, agent)
-
-    def _give_back(self, cell: Cell, release: Any, agent: str) -> None:
-        """Give the place back once every blocking function of the attempt has come back."""
-        at_work = [f for f in cell.abandoned or () if not f.done()]
-        if not at_work:
-            release(agent)
-            return
-        left = len(at_work)
-
-        def ended(_: asyncio.Future[Any]) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                release(agent)
-
-        for function in at_work:
-            function.add_done_callback(ended)
-
-    def _count_attempt(self, cell: Cell) -> None:
-        record = self.records[cell.step.index]
+    def count_attempt(self, i: int) -> None:
+        """Count an attempt that begins."""
+        record = self.records[i]
         if record is None or isinstance(record, TaskEnded):
             return
         if self.around is None:
             record.attempts += 1
             return
-        totals = self.totals(cell.step.index)
+        totals = self.totals(i)
         totals.attempts += 1
         record.attempts = totals.attempts
 
@@ -507,46 +267,6 @@ class Run:
         """Give what an inner task came to over all its executions so far."""
         address = plain_address(self.prefix) + self._steps[i].id
         return self.execution.totals.setdefault(address, Totals())
-
-    async def _inside(self, cell: Cell, via: Via) -> Any:
-        """Run a block or a sub-workflow. It is not cancelled but stopped: its driver then ends."""
-        step = cell.step
-        plan = step.plan
-        assert plan is not None
-        if isinstance(step.task, ir.BlockTask):
-            child = Run(self.execution, plan, self.inputs, around=cell, scope=self)
-        else:
-            template = step.arguments
-            values: dict[str, Any] = template.render(cell.scope()) if template else {}
-            try:
-                inputs = check_inputs(plan, values)
-            except InputError as error:
-                raise TaskError(ErrorType.INVALID_ARGUMENTS, error.message) from error
-            child = Run(self.execution, plan, inputs, around=cell)
-        cell.child = child
-        self.execution.record(InnerStarted(self.execution.now, cell.address))
-        try:
-            await via.nested(child)
-        except (asyncio.CancelledError, *self._passes):
-            child.halt("outer")
-            cell.child = None
-            raise
-        except Exception as error:
-            child.halt("outer")
-            cell.child = None
-            raise to_task_error(error) from error
-        if cell.cause is not None:
-            cell.child = None
-            raise cell.take_cause()
-        status, outputs, failure = child.outcome()
-        if status is Status.WAITING:
-            raise Waits  # `child` stays, so that a stop reaches the question inside.
-        cell.child = None
-        if status is not Status.SUCCEEDED:
-            if failure is None:
-                raise Halt
-            raise TaskError(failure.type, failure.message, failure.address) from failure.cause
-        return outputs if step.output is None else fit(outputs, step.output)
 
     # The end ----------------------------------------------------------------------------------
 
@@ -570,7 +290,7 @@ class Run:
         if Progress.WAITING in stands and (failed is None or not self._stops):
             return self._leave_waiting(record, step)
         if failed is not None and failed.failure is not None:
-            record.error = self._failure(failed.failure, step, failed)
+            record.error = self.failure(failed.failure, step, failed)
             return self._end(i, record, Status.FAILED)
         if Progress.CANCELLED in stands:
             return self._end(i, record, Status.CANCELLED, self.halted or "stopped")
@@ -587,7 +307,8 @@ class Run:
         _release(record)
         return record
 
-    def _failure(self, error: TaskError, step: Step, cell: Cell | None = None) -> Failure:
+    def failure(self, error: TaskError, step: Step, cell: Cell | None = None) -> Failure:
+        """Make data of an error, with the address where it began."""
         address = error.address or (cell.address if cell else self.prefix + step.id)
         return Failure(error.type.value, error.message, address, error.__cause__)
 
@@ -761,20 +482,3 @@ def _release(record: Record) -> None:
     for other in others:
         if not other.done():
             other.set_result(None)
-
-
-def _is_retried(retry: ir.Retry, error: ErrorType) -> bool:
-    if error in NEVER_RETRIED:
-        return False
-    if retry.retry_on is None:
-        return error in RETRIED_BY_DEFAULT
-    return error in retry.retry_on or "any" in retry.retry_on
-
-
-def _rank(cell: Cell) -> tuple[tuple[int, int, int], ...]:
-    rank: list[tuple[int, int, int]] = []
-    at: Cell | None = cell
-    while at is not None:
-        rank.append((-at.step.priority, at.step.index, at.k or 0))
-        at = at.run.around
-    return tuple(reversed(rank))

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from talea.tools import BoundTool
 
 
+INSIDE = frozenset({"tasks", "workflow"})
+"""The kinds of task that have other tasks inside."""
+
+
 class Halt(Exception):
     """The item was cancelled. Its text is the reason that tasks inside give for their end."""
 

@@ -1,0 +1,326 @@
+"""One item of a task, layer by layer: fallback, loop, retry, place and timeout, the work itself.
+
+The layers nest as the language says, a function each: `_recovered`, `_looped`, `_retried`,
+`_attempt`. A task without `for_each` is one item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from talea import ir
+from talea.adapter import Via
+from talea.errors import (
+    NEVER_RECOVERED,
+    NEVER_RETRIED,
+    RETRIED_BY_DEFAULT,
+    ErrorType,
+    ExpressionError,
+    TaskError,
+)
+from talea.events import AttemptFailed, InnerStarted, Status
+from talea.failures import to_task_error
+from talea.kernel.leaves import LEAVES
+from talea.kernel.outputs import fit
+from talea.kernel.work import INSIDE, Cell, Halt, Progress, Waits, count_busy
+
+_PLACED = frozenset({"agent", "tool", "team"})
+_TEXTUAL = frozenset({"agent", "team"})
+_FAIRNESS = 64
+"""Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
+
+
+async def do_item(cell: Cell, via: Via | None) -> None:
+    """Do an item that has not been done. How it ended is stored in its cell.
+
+    Raises what cancels its driver, and the framework's own control flow: then it may be done again.
+    """
+    if cell.progress is not Progress.NEW and cell.progress is not Progress.WAITING:
+        return
+    step = cell.step
+    execution = cell.run.execution
+    counts = execution.counts_people and step.kind not in INSIDE
+    cell.progress = Progress.BUSY
+    if counts:
+        count_busy(execution, cell, +1)
+    try:
+        if cell.cause is not None:
+            raise cell.take_cause()
+        if via is None:
+            via = execution.via
+        if step.is_plain:
+            cell.output = await _attempt(cell, 1, via)
+        elif step.fallback is not None:
+            cell.output = await _recovered(cell, via)
+        else:
+            cell.output = await _repeated(cell, via)
+        cell.progress = Progress.DONE
+    except TaskError as error:
+        cell.progress, cell.failure = Progress.FAILED, error
+    except Halt:
+        cell.progress = Progress.CANCELLED
+    except Waits:
+        cell.progress = Progress.WAITING
+    except (asyncio.CancelledError, *execution.passes):
+        cell.progress = Progress.NEW
+        raise
+    except Exception as error:
+        cell.progress, cell.failure = Progress.FAILED, to_task_error(error)
+    finally:
+        if counts:
+            count_busy(execution, cell, -1)
+
+
+async def _recovered(cell: Cell, via: Via) -> Any:
+    """Do the item; give the fallback in place of a failure."""
+    step = cell.step
+    try:
+        return await _repeated(cell, via)
+    except TaskError as error:
+        if error.type in NEVER_RECOVERED:
+            raise
+        assert step.fallback is not None
+        names = cell.scope() | {"error": {"type": error.type.value, "message": error.message}}
+        try:
+            output = step.fallback.render(names)
+        except ExpressionError as broken:
+            raise TaskError(ErrorType.EXPRESSION, f"fallback: {broken}") from error
+        if step.output is not None:
+            output = fit(output, step.output)
+        elif step.kind in _TEXTUAL and not isinstance(output, str):
+            raise TaskError(ErrorType.INVALID_OUTPUT, "the fallback must be text") from error
+        cell.recovered = True
+        return output
+
+
+def _repeated(cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
+    """Give the outermost layer below `fallback` that the task has."""
+    if cell.step.loop is not None:
+        return _looped(cell, cell.step.loop, via)
+    return _tried(cell, via)
+
+
+def _tried(cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
+    """Give the outermost layer below `loop` that the task has."""
+    if cell.step.retry is not None:
+        return _retried(cell, cell.step.retry, via)
+    return _attempt(cell, 1, via)
+
+
+async def _looped(cell: Cell, loop: ir.Loop, via: Via) -> Any:
+    """Repeat until the condition holds."""
+    output: Any = None
+    try:
+        for n in range(loop.max):
+            cell.iteration, cell.calls = n, 0
+            cell.loop = {"index": n, "output": output}
+            output = await _tried(cell, via)
+            cell.loop = {"index": n, "output": output}
+            if _is_done(cell):
+                return output
+            if n % _FAIRNESS == _FAIRNESS - 1:
+                await asyncio.sleep(0)
+                cell.check()
+    finally:
+        cell.loop = None
+        if cell.child is None:
+            cell.iteration = None
+    if loop.exhausted is ir.Exhausted.KEEP:
+        return output
+    raise TaskError(
+        ErrorType.LOOP_EXHAUSTED, f"`until` did not become true in {loop.max} iterations"
+    )
+
+
+def _is_done(cell: Cell) -> bool:
+    until = cell.step.until
+    if until is None or isinstance(until, bool):
+        return bool(until)
+    try:
+        return until.decide(cell.scope())
+    except ExpressionError as error:
+        raise TaskError(ErrorType.EXPRESSION, f"until: {error}", cell.address) from error
+
+
+async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
+    """Attempt the work, again where the error's type and the number of attempts allow it."""
+    cell.feedback = cell.conversation = None
+    number = 0
+    while True:
+        number += 1
+        try:
+            return await _attempt(cell, number, via)
+        except TaskError as error:
+            if number >= retry.max_attempts or not _is_retried(retry, error.type):
+                raise
+            if error.type is not ErrorType.INVALID_OUTPUT:
+                cell.feedback = cell.conversation = None
+            await _pause(cell, number, retry, error)
+
+
+def _is_retried(retry: ir.Retry, error: ErrorType) -> bool:
+    if error in NEVER_RETRIED:
+        return False
+    if retry.retry_on is None:
+        return error in RETRIED_BY_DEFAULT
+    return error in retry.retry_on or "any" in retry.retry_on
+
+
+async def _pause(cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> None:
+    """Wait before the next attempt. No place is held meanwhile."""
+    execution = cell.run.execution
+    # The exponent is bounded, since a float overflows long before a thousand attempts.
+    growth = retry.backoff_factor ** min(number - 1, 60)
+    seconds = min(retry.max_interval, retry.initial_interval * growth)
+    if retry.jitter:
+        seconds *= 0.5 + execution.random.random() / 2
+    if error.retry_after is not None:
+        seconds = max(seconds, min(error.retry_after, retry.max_interval))
+    if execution.sinks:
+        told = cell.run.failure(error, cell.step, cell)
+        execution.tell(AttemptFailed(execution.now, cell.address, number, told, seconds))
+    counts = execution.counts_people and cell.step.kind in INSIDE
+    if counts:
+        count_busy(execution, cell, +1)
+    try:
+        await wait(cell, asyncio.sleep(seconds))
+        for function in cell.abandoned or ():
+            # Two copies of one blocking function never run at once.
+            await wait(cell, asyncio.wait([function]))
+        cell.abandoned = None
+    finally:
+        if counts:
+            count_busy(execution, cell, -1)
+
+
+async def wait(cell: Cell, awaitable: Awaitable[Any]) -> None:
+    """Await something that the cell's cancellation ends. Raises `Halt` then."""
+    waiter = cell.waiter = asyncio.current_task()
+    assert waiter is not None
+    try:
+        await awaitable
+        if cell.cause is not None:
+            await cell.settle(waiter)
+    except asyncio.CancelledError as error:
+        raise cell.own(error, waiter) from None
+    finally:
+        cell.waiter = None
+
+
+async def _attempt(cell: Cell, number: int, via: Via) -> Any:
+    """Take a place, start the clock, and do the work once."""
+    step = cell.step
+    run = cell.run
+    execution = run.execution
+    kind = step.kind
+    agent = ""
+    places = execution.places if kind in _PLACED else None
+    if places is not None:
+        agent = execution.place_key(run.plan.workflow, getattr(step.task, "agent", None))
+        await wait(cell, places.acquire(_rank(cell), agent))
+    run.count_attempt(step.index)
+    if number > 1 and cell.feedback is None:
+        cell.calls = 0  # The same calls again, not further ones of the same conversation.
+    if step.timeout is not None:
+        execution.clock.set(cell, step.timeout)
+    try:
+        if kind == "value":
+            assert step.value is not None
+            output = step.value.render(cell.scope())
+            return output if step.output is None else fit(output, step.output)
+        if kind in INSIDE:
+            return await _inside(cell, via)
+        # What a cancellation hits is the work of an agent, a tool or a question.
+        leaf = LEAVES[kind]
+        waiter = cell.waiter = asyncio.current_task(execution.loop)
+        assert waiter is not None
+        try:
+            output = leaf.finish(cell, await leaf.start(cell, number, via))
+        except asyncio.CancelledError as error:
+            raise cell.own(error, waiter) from None
+        except execution.passes:
+            raise
+        except Exception as error:
+            if cell.cause is not None:
+                await cell.settle(waiter)
+            failure = leaf.fail(cell, error)
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            cell.waiter = None
+        if cell.cause is not None:
+            await cell.settle(waiter)
+        return output
+    except ExpressionError as error:
+        raise TaskError(ErrorType.EXPRESSION, str(error), cell.address) from error
+    except TaskError as error:
+        error.address = error.address or cell.address
+        raise
+    finally:
+        cell.deadline = cell.left = None
+        if places is not None:
+            _give_back(cell, places.release, agent)
+
+
+def _rank(cell: Cell) -> tuple[tuple[int, int, int], ...]:
+    """Give what decides who gets a place, level by level from the outside."""
+    rank: list[tuple[int, int, int]] = []
+    at: Cell | None = cell
+    while at is not None:
+        rank.append((-at.step.priority, at.step.index, at.k or 0))
+        at = at.run.around
+    return tuple(reversed(rank))
+
+
+def _give_back(cell: Cell, release: Callable[[str], None], agent: str) -> None:
+    """Give the place back once every blocking function of the attempt has come back."""
+    at_work = [function for function in cell.abandoned or () if not function.done()]
+    left = len(at_work)
+    if not left:
+        release(agent)
+
+    def ended(_: asyncio.Future[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            release(agent)
+
+    for function in at_work:
+        function.add_done_callback(ended)
+
+
+async def _inside(cell: Cell, via: Via) -> Any:
+    """Run a block or a sub-workflow. It is not cancelled but stopped: its driver then ends."""
+    execution = cell.run.execution
+    child = cell.run.child(cell)
+    cell.child = child
+    execution.record(InnerStarted(execution.now, cell.address))
+    try:
+        await via.nested(child)
+    except execution.passes:
+        cell.child = None
+        raise
+    except asyncio.CancelledError:
+        child.halt("interrupted")
+        cell.child = None
+        raise
+    except Exception as error:
+        child.halt("outer")
+        cell.child = None
+        raise to_task_error(error) from error
+    if cell.cause is not None:
+        cell.child = None
+        raise cell.take_cause()
+    status, outputs, failure = child.outcome()
+    if status is Status.WAITING:
+        raise Waits  # `child` stays, so that a stop reaches the question inside.
+    cell.child = None
+    if status is not Status.SUCCEEDED:
+        if failure is None:
+            raise Halt("outer")
+        raise TaskError(failure.type, failure.message, failure.address) from failure.cause
+    schema = cell.step.output
+    return outputs if schema is None else fit(outputs, schema)
