@@ -312,6 +312,8 @@ class Paths:
         inputs: Mapping[str, object],
     ) -> None:
         """Warn of `{topic}` where `{{ inputs.topic }}` was meant."""
+        if _BRACED.search(template.text) is None:
+            return
         ends = [0, *(hole.end for hole in template.holes)]
         starts = [*(hole.start for hole in template.holes), len(template.text)]
         for begin, end in zip(ends, starts, strict=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-import xml.etree.ElementTree as ElementTree
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
@@ -54,7 +54,7 @@ def test_mermaid_shows_kinds_edges_triggers_and_what_is_inside() -> None:
     assert 'subgraph n3["<b>flow</b><br/>workflow sub"]' in lines
     assert 'n4{{"<b>team</b><br/>team a with b"}}' in lines
     assert 'n5[/"<b>ask</b><br/>asks “Shall we?”"/]' in lines
-    block = "block<br/>↻ until loop.index #62; 3, at most 5 ×"  # noqa: RUF001 - as it is drawn
+    block = "block<br/>↻ until loop.index #62; 3, at most 5 ×"
     assert f'subgraph n6["<b>block</b><br/>{block}"]' in lines
     assert {"n0 --> n2", "n0 -->|none_failed| n5", "n3_0 --> n3_1", "n6_0 --> n6_1"} <= set(lines)
 
@@ -80,7 +80,7 @@ def test_a_mention_that_the_trigger_does_not_look_at_is_faint() -> None:
 
 
 def test_the_svg_shows_every_task_and_arrow() -> None:
-    root = ElementTree.fromstring(draw_svg(make_plan(KINDS)))  # noqa: S314 - our own text
+    root = ET.fromstring(draw_svg(make_plan(KINDS)))
     texts = [element.text for element in root.iter(f"{SVG}text")]
     for name in [*KINDS.tasks, "p", "q", "x", "y", "none_failed"]:
         assert name in texts
@@ -103,7 +103,7 @@ def hostile_plan() -> Any:
 
 def test_hostile_labels_stay_text_in_svg_and_html() -> None:
     svg, page = draw_svg(hostile_plan()), draw_html(hostile_plan())
-    root = ElementTree.fromstring(svg)  # noqa: S314 - our own text
+    root = ET.fromstring(svg)
     known = {"svg", "title", "defs", "marker", "path", "rect", "g", "text", "polygon"}
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= known
     assert not [name for e in root.iter() for name in e.attrib if name.startswith("on")]

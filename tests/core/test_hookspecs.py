@@ -38,7 +38,7 @@ def example(hook: str) -> str:
 def hook_with_example(hook: str) -> Callable[..., Any]:
     """Give a hook's caller with the example of its docstring as the only plugin."""
     plugin = ModuleType(f"example_of_{hook}")
-    exec(compile(example(hook), plugin.__name__, "exec"), plugin.__dict__)  # noqa: S102 - our own text
+    exec(compile(example(hook), plugin.__name__, "exec"), plugin.__dict__)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin)
@@ -86,9 +86,7 @@ def check_execute(hook: Callable[..., Any]) -> None:
 
 def check_sinks(hook: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     [[sink]] = hook(workflow=WORKFLOW, framework="simple")
-    sink(
-        TaskEnded(1.0, "t", Status.SUCCEEDED, None, "x", None, False, 1, "a", 0.0, None)
-    )
+    sink(TaskEnded(1.0, "t", Status.SUCCEEDED, None, "x", None, False, 1, "a", 0.0, None))
     assert capsys.readouterr().out == "w on simple: t succeeded\n"
 
 

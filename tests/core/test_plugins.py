@@ -171,9 +171,7 @@ def test_metadata_without_its_file_is_no_reason_to_stop(
     assert find().get_adapter("echo").name == "echo"
 
 
-@pytest.mark.parametrize(
-    ("api", "upgrade"), [(2, "talea"), (0, "talea-echo"), ("1", "talea-echo")]
-)
+@pytest.mark.parametrize(("api", "upgrade"), [(2, "talea"), (0, "talea-echo"), ("1", "talea-echo")])
 def test_an_unknown_api_version_is_refused_with_what_to_upgrade(
     install: Install, find, api: object, upgrade: str
 ) -> None:
@@ -259,7 +257,7 @@ def test_an_adapter_that_is_none_is_named(
     install: Install, find, adapter: str, message: str
 ) -> None:
     install("talea-echo", adapter=adapter)
-    with pytest.raises(PluginError, match="talea-echo 1.2") as caught:
+    with pytest.raises(PluginError, match=r"talea-echo 1\.2") as caught:
         find().get_adapter("echo")
     assert message in caught.value.message
 
@@ -340,9 +338,7 @@ WRAPPERS = """
 """
 
 
-def test_wrappers_see_every_framework_and_are_named_when_they_raise(
-    install: Install, find
-) -> None:
+def test_wrappers_see_every_framework_and_are_named_when_they_raise(install: Install, find) -> None:
     class Adapter:
         name = "any"
 
@@ -390,7 +386,7 @@ def test_what_two_plugins_offer_under_one_name_is_an_error_when_it_is_wanted(
     registry = find()
     assert registry.offered("talea_tools", "one") is len
     assert registry.offered("talea_tools", "none") is None
-    with pytest.raises(PluginError, match="talea-one 1.2 and talea-two 1.2 both offer 'both'"):
+    with pytest.raises(PluginError, match=r"talea-one 1\.2 and talea-two 1\.2 both offer 'both'"):
         registry.offered("talea_tools", "both")
 
 
@@ -434,7 +430,7 @@ def run_python(code: str) -> str:
 
 
 def test_import_talea_imports_next_to_nothing() -> None:
-    heavy = "pydantic pluggy yaml click rich asyncio jsonschema_rs openai".split()
+    heavy = ["pydantic", "pluggy", "yaml", "click", "rich", "asyncio", "jsonschema_rs", "openai"]
     code = f"import sys, talea; print([m for m in {heavy} if m in sys.modules])"
     assert run_python(code) == "[]"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from oracle.cases import Case, load_cases
 from oracle.harness import observe
 

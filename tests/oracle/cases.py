@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+
 from talea.ir import Workflow
 
 from .interpreter import Outcome

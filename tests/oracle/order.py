@@ -56,10 +56,15 @@ def _problems(workflow: ir.Workflow, events: list[Event]) -> Iterator[str]:
             started.add(address)
         elif isinstance(event, TaskEnded):
             ended.add(address)
-            if event.status in {"succeeded", "failed"} and address not in started:
-                is_condition = event.status == "failed" and event.attempts == 0
-                if not is_condition:
-                    yield f"{address} ended without having started"
+            is_work = event.status in {"succeeded", "failed"}
+            if is_work and address not in started and not _is_condition_error(event):
+                yield f"{address} ended without having started"
+
+
+def _is_condition_error(event: TaskEnded) -> bool:
+    """Say whether a task's own condition or list failed."""
+    error = event.error
+    return error is not None and error.type == "expression" and error.address == event.address
 
 
 def dependencies(workflow: ir.Workflow) -> dict[str, tuple[str, ...]]:

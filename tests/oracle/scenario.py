@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from random import Random
 from typing import Any, TypeVar
 
 MICROSECONDS = 1_000_000
@@ -78,6 +79,20 @@ class Scenario:
     def is_last_answer(self, address: str, number: int) -> bool:
         """Say whether no other answer would follow this one."""
         return number >= len(_look_up(self.answers, address)) - 1
+
+    def slowed(self, seed: int) -> Scenario:
+        """Give the same scenario with other delays, up to 40 times as long."""
+        random = Random(seed)
+        return Scenario(
+            {
+                key: [replace(call, delay=call.delay * random.uniform(0.1, 40)) for call in calls]
+                for key, calls in self.calls.items()
+            },
+            {
+                key: [replace(one, delay=one.delay * random.uniform(0.1, 40)) for one in all_]
+                for key, all_ in self.answers.items()
+            },
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Give plain data that `from_json` reads back."""

@@ -73,7 +73,7 @@ class Process:
             self.clock.current = before
         if self.over:
             if not isinstance(thrown, Cancelled):
-                self.then()
+                self.clock.follow(self.then)
         elif self.wait and self.wait.after is not None:
             turn = self.turn
             self.clock.schedule(self.wait.after, lambda: self.wake(turn))
@@ -145,6 +145,13 @@ class Clock:
         """Let something happen after so many microseconds."""
         self.due.append((self.now + after, action))
 
+    def follow(self, action: Callable[[], None]) -> None:
+        """Let a consequence happen: at once, or, where ties are shuffled, perhaps after others."""
+        if self.ties and self.ties.random() < 0.5:
+            self.schedule(0, action)
+        else:
+            action()
+
     def start(
         self, steps: Steps, then: Callable[[], None], below: Process | None = None
     ) -> Process:
@@ -156,12 +163,22 @@ class Clock:
         return process
 
     def run(self) -> None:
-        """Let everything happen, until nothing is left that could."""
+        """Let everything happen, until nothing is left that could.
+
+        Shuffled runs differ in their habits, since real schedules are not as random as dice: how
+        soon places are given, and whether mostly the oldest or the newest of what is due goes on.
+        """
+        early, leaning, end = 0.0, 0.0, 0
+        if self.ties:
+            early = self.ties.choice((0.0, 0.3, 0.9))
+            leaning, end = self.ties.choice((0.0, 0.5, 0.9, 1.0)), self.ties.choice((0, -1))
         while True:
-            if self.ties and self.ties.random() < 0.3 and self.give_place():
+            if self.ties and self.ties.random() < early and self.give_place():
                 continue
             if present := [entry for entry in self.due if entry[0] == self.now]:
                 entry = self.ties.choice(present) if self.ties else present[0]
+                if self.ties and self.ties.random() < leaning:
+                    entry = present[end]
                 self.due.remove(entry)
                 entry[1]()
             elif not self.give_place() and not any(do() for do in list(self.idle)):
