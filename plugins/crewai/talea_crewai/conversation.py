@@ -134,19 +134,18 @@ class Conversation:
         """
         if self._opening is None:
             self._opening = len(messages)
-        opening = list(messages[: self._opening])
-        if self.call.conversation is not None:
-            opening = [*self.call.conversation]
-            if self.call.feedback is not None:
-                opening.append({"role": "user", "content": self.call.feedback})
-        elif self.call.agent.instructions is not None:
-            opening = self._instruct(opening)
+        call = self.call
+        if call.conversation is not None:
+            opening = [*call.conversation]
+        elif call.agent.instructions is not None:
+            # The document's own words, in the place of CrewAI's on the role.
+            user = [said for said in messages[: self._opening] if said["role"] != "system"]
+            opening = [{"role": "system", "content": call.agent.instructions}, *user]
+        else:
+            opening = list(messages[: self._opening])
+        if call.feedback is not None:
+            opening.append({"role": "user", "content": call.feedback})
         return [*map(self._as_sent, [*opening, *messages[self._opening :]])]
-
-    def _instruct(self, opening: list[Message]) -> list[Message]:
-        """Put the document's own instructions in the place of CrewAI's words on the role."""
-        said: Message = {"role": "system", "content": self.call.agent.instructions}
-        return [said, *(message for message in opening if message["role"] != "system")]
 
     def _as_sent(self, message: Message) -> Message:
         message = dict(message)

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import PydanticDeprecationWarning
+
 _OFF = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
@@ -31,7 +33,9 @@ def _undisturbed() -> Iterator[None]:
         if os.environ.get(name, "").lower() not in ("true", "1", "false", "0"):
             os.environ[name] = value
     before, warn = dict(os.environ), warnings.warn
-    with tempfile.TemporaryDirectory(prefix="talea-crewai-") as folder:
+    with tempfile.TemporaryDirectory(prefix="talea-crewai-") as folder, warnings.catch_warnings():
+        # What it warns of while it is imported, nobody who uses talea can mend.
+        warnings.simplefilter("ignore")
         os.environ.update(CREWAI_STORAGE_DIR=folder, HOME=folder)
         try:
             yield
@@ -54,6 +58,9 @@ with _undisturbed():
     from crewai.llms.base_llm import BaseLLM, llm_call_context
     from crewai.llms.providers.openai.completion import OpenAICompletion
     from crewai.tools import BaseTool
+
+# What its replacement of `warnings.warn` was for, said of CrewAI's own code alone.
+warnings.filterwarnings("ignore", category=PydanticDeprecationWarning, module=r"crewai\b")
 
 __all__ = [
     "Agent",
