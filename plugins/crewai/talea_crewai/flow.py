@@ -10,7 +10,7 @@ from talea.result import Result
 
 from talea_crewai.blueprint import SETTINGS, Blueprint
 from talea_crewai.framework import Flow, and_, listen, start
-from talea_crewai.schedule import drive
+from talea_crewai.schedule import Schedule, scheduled
 from talea_crewai.stages import Stage, cut
 
 Method = Any
@@ -26,7 +26,7 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
 
     blueprint: ClassVar[Blueprint]
     _skip_auto_memory: bool = True  # CrewAI's name; else a flow imports its vector store (10 s).
-    _run: Run | None = PrivateAttr(default=None)
+    _schedule: Schedule | None = PrivateAttr(default=None)
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     _result: Result | None = PrivateAttr(default=None)
 
@@ -50,15 +50,15 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
 
     async def drive(self, run: Run) -> None:
         """Drive a run by the flow's methods."""
-        if self._run is not None:
+        if self._schedule is not None:
             # A flow has one state, and this one is being run.
             await type(self)().drive(run)
             return
-        self._run = run
         try:
-            await super().kickoff_async()
+            async with scheduled(run) as self._schedule:
+                await super().kickoff_async()
         finally:
-            self._run = None
+            self._schedule = None
 
 
 def make_flow(blueprint: Blueprint) -> type[WorkflowFlow]:
@@ -92,8 +92,8 @@ def _name(blueprint: Blueprint, at: int, stage: Stage) -> str:
 
 def _method(name: str, stage: Stage, after: list[str]) -> Method:
     async def method(self: WorkflowFlow) -> None:
-        assert self._run is not None
-        await drive(self._run, stage.tasks)
+        assert self._schedule is not None
+        await self._schedule.carry_out(stage.tasks)
 
     method.__name__ = method.__qualname__ = name
     if not after:

@@ -16,8 +16,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import PydanticDeprecationWarning
-
 _OFF = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
@@ -60,7 +58,7 @@ with _undisturbed():
     from crewai.tools import BaseTool
 
 # What its replacement of `warnings.warn` was for, said of CrewAI's own code alone.
-warnings.filterwarnings("ignore", category=PydanticDeprecationWarning, module=r"crewai\b")
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"crewai\b")
 
 __all__ = [
     "Agent",

@@ -1,50 +1,78 @@
-"""The tasks of one stage, each begun the moment the last of its dependencies has ended."""
+"""The tasks of a flow's methods, each begun once its method has been and its dependencies have ended.
+
+A method of CrewAI's comes to its end even where a task of it waits for a person. What such a task
+held back may become free all the same, when a stop ends the question; it is then caught up with
+beside the flow.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from heapq import heappop, heappush
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from talea.adapter import Run
 
-_FAIRNESS = 128
-"""Tasks after which a worker lets the event loop turn, even if none of them has waited."""
 
+class Schedule:
+    """How far a flow has come with a run."""
 
-async def drive(run: Run, tasks: Sequence[int]) -> None:
-    """Carry out tasks whose dependencies are among them or have ended."""
-    if len(tasks) == 1:
-        await run.task(tasks[0])
-        return
-    steps = run.plan.steps
-    inside = set(tasks)
-    waits_for = {i: sum(d in inside for d in steps[i].dependencies) for i in tasks}
-    ready: list[tuple[int, int]] = []
-    for i in tasks:
-        if not waits_for[i]:
-            heappush(ready, (-steps[i].priority, i))
+    def __init__(self, run: Run, beside: asyncio.TaskGroup) -> None:
+        self._run = run
+        self._beside = beside
+        self._reached = bytearray(len(run.plan.steps))
+        """Which tasks' methods have been called."""
+        self._held: set[int] = set()
+        """Tasks that are ready before their method has been called."""
 
-    async def work(group: asyncio.TaskGroup) -> None:
-        """Take ready tasks, and have others take the rest while this one waits."""
-        begun = 0
+    async def carry_out(self, tasks: Sequence[int]) -> None:
+        """Do what a method is there for: tasks whose dependencies are among them or have ended."""
+        inside = frozenset(tasks)
+        for i in tasks:
+            self._reached[i] = True
+        async with _plain_errors() as group:
+            self._sort(group, inside)
+            self._begin(sorted(self._held & inside), group, inside)
+
+    async def _do(self, i: int, group: asyncio.TaskGroup, inside: frozenset[int]) -> None:
+        await self._run.task(i)
+        self._sort(group, inside)
+
+    def _sort(self, group: asyncio.TaskGroup, inside: frozenset[int]) -> None:
+        """Begin what has become ready, where its method has been called."""
+        ready = self._run.ready
+        own: list[int] = []
         while ready:
-            _, i = heappop(ready)
-            if ready:
-                group.create_task(work(group))
-            if not (await run.task(i)).ended:
-                continue  # It waits for a person, and so does all that comes after it.
-            for s in steps[i].successors:
-                if s in inside:
-                    waits_for[s] -= 1
-                    if not waits_for[s]:
-                        heappush(ready, (-steps[s].priority, s))
-            begun += 1
-            if begun % _FAIRNESS == 0:
-                await asyncio.sleep(0)
+            i = ready.popleft()
+            if i in inside:
+                own.append(i)
+            elif self._reached[i]:
+                self._beside.create_task(self._do(i, self._beside, frozenset()))
+            else:
+                self._held.add(i)
+        self._begin(own, group, inside)
 
+    def _begin(
+        self, tasks: Sequence[int], group: asyncio.TaskGroup, inside: frozenset[int]
+    ) -> None:
+        steps = self._run.plan.steps
+        self._held.difference_update(tasks)
+        for i in sorted(tasks, key=lambda i: (-steps[i].priority, i)):
+            group.create_task(self._do(i, group, inside))
+
+
+@asynccontextmanager
+async def scheduled(run: Run) -> AsyncIterator[Schedule]:
+    """Have a schedule for a run; in the end, wait for what is done beside the flow."""
+    async with _plain_errors() as beside:
+        yield Schedule(run, beside)
+
+
+@asynccontextmanager
+async def _plain_errors() -> AsyncIterator[asyncio.TaskGroup]:
+    """Open a group of asyncio's tasks; the first error is raised as itself."""
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(work(group))
+            yield group
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
