@@ -12,8 +12,9 @@ import pytest
 
 pytest.importorskip("talea_crewai.framework")
 
-import oracle.generator
 from crewai.events import crewai_event_bus
+
+import oracle.generator
 from oracle.cases import Case, load_cases
 from oracle.harness import Observation, observe_here, wrong
 from oracle.looptime import VirtualLoop
@@ -59,7 +60,9 @@ def test_case(case: Case, style: str) -> None:
     if case.name in LATER:
         pytest.skip(LATER[case.name])
     observed = observe(case.workflow, case.inputs, case.scenario, style)
-    assert not [*case.differences(observed.outcome), *observed.problems], _causes(observed.result.error)
+    assert not [*case.differences(observed.outcome), *observed.problems], _causes(
+        observed.result.error
+    )
 
 
 @pytest.mark.parametrize("style", STYLES)

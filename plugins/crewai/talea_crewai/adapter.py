@@ -18,7 +18,6 @@ from talea.adapter import (
 )
 from talea.errors import Lack, UnsupportedError, UsageError
 from talea.plan import Plan, Step
-
 from talea_crewai.blueprint import Blueprint, Compiled, Driver, around
 from talea_crewai.stages import MOST_METHODS, cut
 
@@ -62,7 +61,9 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.TRIGGER: _kernel(
             "judged within the task; after a Flow's router, joins would never fire"
         ),
-        Feature.WHEN: _kernel("judged within the task; a ConditionalTask sees the last output only"),
+        Feature.WHEN: _kernel(
+            "judged within the task; a ConditionalTask sees the last output only"
+        ),
         Feature.LOOP: _kernel("repeated within the task; a Flow's own loop stops at 100 calls"),
         Feature.FALLBACK: _kernel("CrewAI has none"),
         Feature.RETRY: _kernel("CrewAI's own retries cannot be told by error, and are off"),
@@ -175,8 +176,7 @@ def _is_sequence(plan: Plan) -> bool:
     """Say whether each task needs the one before it, so that no two could run side by side."""
     order = plan.order
     return all(
-        before in plan.steps[i].dependencies
-        for before, i in zip(order, order[1:], strict=False)
+        before in plan.steps[i].dependencies for before, i in zip(order, order[1:], strict=False)
     )
 
 

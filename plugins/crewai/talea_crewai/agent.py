@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
-from talea.adapter import AgentAnswer, AgentCall, AgentTool
 
+from talea.adapter import AgentAnswer, AgentCall, AgentTool
 from talea_crewai.clients import places
 from talea_crewai.conversation import CALL_ID, UNKNOWN, Conversation, hide_braces
 from talea_crewai.framework import Agent, BaseTool, Task, quiet

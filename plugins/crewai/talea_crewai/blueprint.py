@@ -56,9 +56,7 @@ class Blueprint:
         from talea.run import prepare
 
         workflow = self.plan.workflow
-        prepared = prepare(
-            workflow, inputs, framework="crewai", options=self.options, **settings
-        )
+        prepared = prepare(workflow, inputs, framework="crewai", options=self.options, **settings)
         prepared.compiled = driver
         result = await prepared.run()
         return result.raise_for_failure()

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from talea.adapter import AgentCall
 from talea.errors import ErrorType, TaskError
-
 from talea_crewai.reply import Message, Reply
 from talea_crewai.response_format import ResponseFormat
 
@@ -29,7 +28,7 @@ Unicode noncharacter: no text that is meant to be exchanged holds it."""
 T = TypeVar("T")
 
 
-class Over(Exception):  # noqa: N818 - control flow: CrewAI is to come to its end
+class Over(Exception):
     """The attempt is over; what ended it stands in the conversation.
 
     Its words and class are such that CrewAI takes it neither for a throttled call, which it would

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from pydantic import PrivateAttr
+
 from talea.adapter import AgentAnswer, AgentCall, AskCall, Run
 from talea.events import Status, TaskEnded
 from talea.expr import to_text
 from talea.plan import Plan
 from talea.result import Result
-
 from talea_crewai.agent import Step, answer, texts
 from talea_crewai.blueprint import SETTINGS, Blueprint
 from talea_crewai.clients import Clients

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
+
 from talea.adapter import Run
 from talea.result import Result
-
 from talea_crewai.blueprint import SETTINGS, Blueprint
 from talea_crewai.framework import Flow, and_, listen, start
 from talea_crewai.schedule import Schedule, scheduled

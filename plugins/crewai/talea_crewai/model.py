@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from openai import AsyncOpenAI
 from pydantic import PrivateAttr
+
 from talea.adapter import AgentTool
 from talea.events import Usage
-
 from talea_crewai.clients import Clients
 from talea_crewai.conversation import Conversation, Over
 from talea_crewai.framework import LLMCallType, OpenAICompletion, llm_call_context
@@ -211,4 +211,3 @@ class Mute(OpenAICompletion):
 
     def _build_async_client(self) -> Any:
         """Make none."""
-
