@@ -30,7 +30,7 @@ _RESERVED = frozenset(
 
 @dataclass(slots=True, frozen=True)
 class Provider:
-    """A provider with an OpenAI-compatible address. `variables` may hold its key, first one first."""
+    """A provider with an OpenAI-compatible address, and the variables that may hold its key."""
 
     name: str
     base_url: str
@@ -167,7 +167,7 @@ class _Search:
         return ir.Model.model_validate({"model": chosen})
 
     def _address(self, model: ir.Model, provider: Provider | None) -> str:
-        """Give the address to ask: the document's if it may be asked, the caller's, the provider's."""
+        """Give the address to ask: the document's if allowed, the caller's, the provider's."""
         moved = self.environ.get(provider.address_variable, "").strip() if provider else ""
         if moved:
             _parse(moved, model.model)

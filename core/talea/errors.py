@@ -1,15 +1,15 @@
 """Every error that talea raises, and the names a failed task carries.
 
-    TaleaError                      anything below; catch this to catch all
-    ├── DocumentError               a workflow is invalid: every problem found, each with its place
-    ├── ExpressionError             one expression or template cannot be compiled or evaluated
-    ├── UsageError                  a call or command is wrong: inputs, options, tools, answers
-    │   ├── InputError              the inputs do not fit what the workflow declares
-    │   ├── PluginError             a plugin is broken, missing, of an unknown API, or in conflict
-    │   └── EndpointError           a model's address or key cannot be used
-    ├── UnsupportedError            the chosen framework lacks a feature the workflow needs
-    ├── TaskError                   a task failed; tools may raise it to choose the error's type
-    └── RunError                    raised by `Result.raise_for_failure()` alone
+TaleaError                      anything below; catch this to catch all
+├── DocumentError               a workflow is invalid: every problem found, each with its place
+├── ExpressionError             one expression or template cannot be compiled or evaluated
+├── UsageError                  a call or command is wrong: inputs, options, tools, answers
+│   ├── InputError              the inputs do not fit what the workflow declares
+│   ├── PluginError             a plugin is broken, missing, of an unknown API, or in conflict
+│   └── EndpointError           a model's address or key cannot be used
+├── UnsupportedError            the chosen framework lacks a feature the workflow needs
+├── TaskError                   a task failed; tools may raise it to choose the error's type
+└── RunError                    raised by `Result.raise_for_failure()` alone
 """
 
 from __future__ import annotations

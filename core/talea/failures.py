@@ -1,4 +1,4 @@
-"""Why a task failed, told of whatever was raised: the one place that maps errors, for all frameworks.
+"""Why a task failed, told of whatever was raised: one place maps errors, for all frameworks.
 
 Every framework raises its model client's errors or subclasses of them, so they are told by status
 code and by class name, and no client is imported.
@@ -49,7 +49,8 @@ _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\"]+"), r"\1 ***"),
     (
         re.compile(
-            r"(?i)\b((?:api|access|secret|private|auth)[-_ ]?(?:key|token)(?: provided)?|authorization"
+            r"(?i)\b((?:api|access|secret|private|auth)[-_ ]?(?:key|token)(?: provided)?"
+            r"|authorization"
             r"|token|secret|password)([\"']?\s*[:=]\s*[\"']?)[^\s'\",;]+"
         ),
         r"\1\2***",

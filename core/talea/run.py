@@ -264,6 +264,7 @@ def compile(
 
 def lacks_of(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None = None) -> list[Lack]:
     """List what a plan needs and a framework does not have, without the frameworks that do."""
+
     def support(feature: Feature) -> Support:
         one = agents if agents is not None and feature in _OF_AGENTS else adapter
         unknown = Support(Level.NOT_YET, f"{one.name!r} does not know this feature")

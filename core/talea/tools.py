@@ -25,6 +25,7 @@ from typing import (
     Any,
     NotRequired,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -375,8 +376,8 @@ def _show_default(shown: dict[str, Any], default: Any) -> None:
 
 def _check_declared(name: str, signature: Signature, parameters: Mapping[str, Any]) -> None:
     """Refuse declared parameters that the function cannot take, or that lack one it must have."""
-    declared = parameters.get("properties")
-    names = frozenset(declared if isinstance(declared, Mapping) else ())
+    declared = cast("Mapping[str, Any]", parameters.get("properties") or {})
+    names = frozenset(declared)
     unknown = sorted(names - signature.names)
     lacking = sorted(signature.required - names)
     if unknown:

@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from talea_simple.agent import Clients, answer
-from talea_simple.response_format import ResponseFormat, fits_strict
 
 from talea import ir
 from talea.adapter import AgentAnswer, AgentTool, Endpoint
@@ -22,6 +20,8 @@ from talea.gateway.cassette import Cassette, Player
 from talea.gateway.server import Answerer, Gateway
 from talea.gateway.standin import StandIn
 from talea.schema import Schema, compile_schema
+from talea_simple.agent import Clients, answer
+from talea_simple.response_format import ResponseFormat, fits_strict
 
 CANARY = "sk-canary-0123456789abcdef"
 LEVEL = {

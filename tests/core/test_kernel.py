@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -172,10 +173,8 @@ def test_a_timeout_is_not_taken_for_a_cancellation_from_outside() -> None:
 
 def test_a_body_that_swallows_its_cancellation_leaves_nothing_behind() -> None:
     async def stubborn() -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            pass
         return "done all the same"
 
     async def after() -> str:

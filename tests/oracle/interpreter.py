@@ -313,7 +313,7 @@ class Scope:
             self.end_all(self.timeout_reason)
             raise
         except Cancelled as cancelled:
-            self.end_all(cancelled.reason if cancelled.reason in {"limit"} else "outer")
+            self.end_all(cancelled.reason if cancelled.reason == "limit" else "outer")
             raise
         finally:
             self.parked = False

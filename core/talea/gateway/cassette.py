@@ -1,6 +1,6 @@
 """A cassette: what models answered, turn by turn and task by task, and the player that repeats it.
 
-A turn is found by address, agent and number, never by prompt: frameworks phrase prompts differently,
+A turn is found by address, agent and number, never by prompt: frameworks phrase them differently,
 and that difference is a result, not a mismatch.
 """
 

@@ -59,11 +59,11 @@ class ResponseFormat:
     @staticmethod
     def of(schema: Schema) -> ResponseFormat:
         """Make the form of a task's schema."""
-        source = cast("Any", schema.schema)
-        if isinstance(source, Mapping) and source.get("type") == "object":
-            return ResponseFormat(cast("Mapping[str, Any]", source), False, False)
-        inner = _rebase(source) if isinstance(source, Mapping) else {}
-        whole = {
+        source = schema.schema if isinstance(schema.schema, dict) else dict[str, Any]()
+        if source.get("type") == "object":
+            return ResponseFormat(source, False, False)
+        inner: Any = _rebase(source)
+        whole: dict[str, Any] = {
             "type": "object",
             "properties": {_VALUE: inner},
             "required": [_VALUE],
@@ -114,7 +114,7 @@ def fits_strict(schema: Any, depth: int = 0) -> bool:
     is_object = types == "object" or (isinstance(types, list) and "object" in types)
     if is_object and (
         schema.get("additionalProperties") is not False
-        or set(schema.get("required", ())) != properties.keys()
+        or frozenset(schema.get("required", ())) != frozenset(properties)
     ):
         return False
     is_array = types == "array" or (isinstance(types, list) and "array" in types)
