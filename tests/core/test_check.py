@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talea import ir
-from talea.check import check
 from talea.errors import DocumentError, Issue, Severity
 from talea.load import load, loads, parse
 from talea.plan import make_plan
+from talea.plan.check import check
 
 MARK = "▶"
 HEAD = "talea: 1\nname: test\n"

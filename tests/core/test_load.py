@@ -11,7 +11,7 @@ import pytest
 from talea.errors import DocumentError, Issue, UsageError
 from talea.ir import AgentTask, BlockTask, ToolTask, Workflow
 from talea.load import Bounds, load, loads, workflow_file
-from talea.source import Source, parse
+from talea.load.source import Source, parse
 
 GOOD = """\
 talea: 1

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from talea.drawing.scene import Box, Scene, clip, make_scene
-from talea.graph import Plan
+from talea.plan.graph import Plan
 
 _SHAPES = {
     "agent": '("{}")',

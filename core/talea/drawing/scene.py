@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from talea import ir
-from talea.graph import Plan, Step
+from talea.plan.graph import Plan, Step
 
 LINE_LIMIT = 44
 """Characters of a line in a box; the rest is left out."""

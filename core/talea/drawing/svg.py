@@ -22,7 +22,7 @@ from talea.drawing.layout import (
     text_width,
 )
 from talea.drawing.scene import clip, make_scene
-from talea.graph import Plan
+from talea.plan.graph import Plan
 
 _MARGIN = 24.0
 _HEADING = 34.0

@@ -186,7 +186,7 @@ def load_cassette(path: str | Path) -> Cassette:
 
     Raises DocumentError with every problem that was found, each with its place in the file.
     """
-    from talea.source import decode
+    from talea.load.source import decode
 
     try:
         raw = Path(path).read_bytes()

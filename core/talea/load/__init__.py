@@ -24,8 +24,8 @@ from talea.ir import (
     WorkflowTask,
     known_version,
 )
-from talea.mistakes import close, read_model
-from talea.source import Bounds, Source, Steps, decode, parse, shown
+from talea.load.mistakes import close, read_model
+from talea.load.source import Bounds, Source, Steps, decode, parse, shown
 
 __all__ = [
     "Bounds",

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from talea import ir
 from talea.expr import compile_template
-from talea.graph import Plan, Step
+from talea.plan.graph import Plan, Step
 from talea.schema import can_have
 
 

@@ -7,9 +7,9 @@ from copy import deepcopy
 from typing import Any
 
 from talea import ir
-from talea.check import examine
 from talea.errors import DocumentError, InputError, Severity
-from talea.graph import Feature, InputSpec, Need, Plan, Step
+from talea.plan.check import examine
+from talea.plan.graph import Feature, InputSpec, Need, Plan, Step
 
 __all__ = [
     "Feature",

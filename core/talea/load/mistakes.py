@@ -29,7 +29,7 @@ from talea.ir import (
     URL_PATTERN,
     Refused,
 )
-from talea.source import MAX_ISSUES, Source, Steps, describe, shown
+from talea.load.source import MAX_ISSUES, Source, Steps, describe, shown
 
 M = TypeVar("M", bound=BaseModel)
 

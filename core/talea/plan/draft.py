@@ -22,9 +22,9 @@ from talea.expr import (
     compile_template,
     walk_texts,
 )
-from talea.graph import InputSpec, Plan, Step
 from talea.load import is_file_reference, workflow_file
-from talea.problems import Place, Problems
+from talea.plan.graph import InputSpec, Plan, Step
+from talea.plan.problems import Place, Problems
 from talea.schema import Schema, SchemaError, compile_schema
 
 MAX_DEPTH = 50

@@ -10,9 +10,9 @@ from typing import Any
 from talea import ir
 from talea.errors import Severity
 from talea.expr import Expression, Path, Structure, Template
-from talea.graph import Plan, Step
-from talea.problems import Place, Problems
-from talea.shape import (
+from talea.plan.graph import Plan, Step
+from talea.plan.problems import Place, Problems
+from talea.plan.shape import (
     BOOLEAN,
     ERROR,
     INTEGER,

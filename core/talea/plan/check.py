@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from talea import ir
-from talea.draft import Drafter
 from talea.errors import ExpressionError, Issue, Severity
 from talea.expr import compile_template
-from talea.graph import Plan, Step
-from talea.paths import Names, Paths, place_of, visible
-from talea.problems import Place, Problems
+from talea.plan.draft import Drafter
+from talea.plan.graph import Plan, Step
+from talea.plan.paths import Names, Paths, place_of, visible
+from talea.plan.problems import Place, Problems
+from talea.plan.shape import CAUGHT, INTEGER, RUN, of_inputs
 from talea.schema import Schema, SchemaError, can_have, compile_schema
-from talea.shape import CAUGHT, INTEGER, RUN, of_inputs
 
 _MODEL = re.compile(ir.MODEL_PATTERN)
 _PER_PROPERTY = frozenset({"$defs", "definitions", "properties"})
