@@ -231,8 +231,8 @@ def facts(outcome: Outcome) -> Facts:
     }
     for address, task in outcome.tasks.items():
         for field in fields(task):
-            # The event that tells that a task waits does not tell its attempts.
-            if field.name != "attempts" or task.status != "waiting":
+            # Whether an attempt had begun in the very instant of a stop is left to time.
+            if field.name != "attempts" or task.status != "cancelled":
                 found[f"{address}.{field.name}"] = getattr(task, field.name)
     return found
 
