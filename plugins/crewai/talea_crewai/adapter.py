@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from talea.adapter import (
@@ -175,9 +176,7 @@ def _chosen(plan: Plan, style: str) -> str:
 def _is_sequence(plan: Plan) -> bool:
     """Say whether each task needs the one before it, so that no two could run side by side."""
     order = plan.order
-    return all(
-        before in plan.steps[i].dependencies for before, i in zip(order, order[1:], strict=False)
-    )
+    return all(before in plan.steps[i].dependencies for before, i in pairwise(order))
 
 
 def _refuse_as_crew(plan: Plan) -> None:
@@ -218,7 +217,7 @@ def _told_in_flow(step: Step) -> str:
 
 
 def _emulated(step: Step) -> str:
-    """Name what talea's kernel does for a task, since CrewAI has nothing for it or does it wrong."""
+    """Name what the kernel does for a task, since CrewAI has nothing for it or does it wrong."""
     task = step.task
     done = [
         name

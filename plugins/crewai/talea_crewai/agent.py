@@ -26,7 +26,7 @@ _GOAL = "Complete the task."
 
 
 class Step(Task):
-    """A task of CrewAI's whose texts are taken as they are: no `{word}` in them is a placeholder."""
+    """A task of CrewAI's whose texts stand as they are: no `{word}` in them is a placeholder."""
 
     def prompt(self) -> str:
         """Give the prompt of description and expected output."""
@@ -89,7 +89,7 @@ async def answer(call: AgentCall, step: Step | None = None) -> AgentAnswer:
             with quiet():
                 agent = _agent(conversation)
                 await step.attempt(agent, hide_braces(context) or None)
-        except Exception as error:  # noqa: BLE001 - the conversation knows what it means
+        except Exception as error:
             broken = error
         finally:
             await conversation.close()

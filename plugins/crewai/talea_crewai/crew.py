@@ -70,7 +70,7 @@ class CrewTask(Step):
 
 
 class _NoLog:
-    """In place of CrewAI's log of outputs: a database in the user's data directory, for all to read."""
+    """In place of CrewAI's log of outputs, a database in the user's data directory."""
 
     def update(self, *_: object) -> None: ...
     def add(self, *_: object) -> None: ...
@@ -170,8 +170,8 @@ class CrewFactory:
             (name,) = step.agents
             task = CrewTask(
                 name=step.id,
-                description=step.task.prompt or "-",  # pyright: ignore
-                expected_output=step.task.expected_output or "A complete answer.",  # pyright: ignore
+                description=step.task.prompt or "-",  # pyright: ignore[reportAttributeAccessIssue]
+                expected_output=step.task.expected_output or "A complete answer.",  # pyright: ignore[reportAttributeAccessIssue]
                 agent=agents[name],
                 context=[by_id[other] for other in step.context if other in by_id],
             )

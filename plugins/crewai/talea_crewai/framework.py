@@ -3,7 +3,8 @@
 By itself the import loads the working directory's `.env` into `os.environ`, replaces
 `warnings.warn` and makes folders and a key in the user's home, and later CrewAI sends telemetry and
 asks on the terminal whether traces may be shared. The switches against the last stay set, since it
-reads them at every run; all else is put back. (crewai 1.15.30; `tests/adapters/test_crewai_guards.py`
+reads them at every run; all else is put back. (crewai 1.15.30;
+`tests/adapters/test_crewai_guards.py`
 says when one of these can go.)
 """
 

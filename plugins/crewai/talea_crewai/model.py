@@ -54,7 +54,7 @@ class Model(OpenAICompletion):
         conversation = self._conversation
         return conversation.await_result(self.acall(messages, tools, *args, **more))
 
-    async def acall(
+    async def acall(  # noqa: PLR0917 - the framework's own signature
         self,
         messages: str | list[Any],
         tools: list[Any] | None = None,

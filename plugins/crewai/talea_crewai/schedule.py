@@ -1,4 +1,4 @@
-"""The tasks of a flow's methods, each begun once its method has been and its dependencies have ended.
+"""The tasks of a flow's methods, each begun once its method has and its dependencies have ended.
 
 A method of CrewAI's comes to its end even where a task of it waits for a person. What such a task
 held back may become free all the same, when a stop ends the question; it is then caught up with
