@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, cast
 
 from talea.ir import KIND_KEYS, LANGUAGE_VERSION, Workflow
-from talea.load.source import REFUSED, plain_value
+from talea.source.text import REFUSED, plain_value
 
 _WORKFLOW_KEYS = [
     "talea",

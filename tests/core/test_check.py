@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from talea import ir
 from talea.errors import DocumentError, Issue, Severity
-from talea.load import load, loads, parse
+from talea.load import load, loads
 from talea.plan import make_plan
 from talea.plan.check import check
+from talea.source import parse
 
 MARK = "▶"
 HEAD = "talea: 1\nname: test\n"

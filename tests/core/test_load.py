@@ -10,8 +10,9 @@ import pytest
 
 from talea.errors import DocumentError, Issue, UsageError
 from talea.ir import AgentTask, BlockTask, ToolTask, Workflow
-from talea.load import Bounds, load, loads, workflow_file
-from talea.load.source import Source, parse
+from talea.load import Bounds, load, loads
+from talea.source import workflow_file
+from talea.source.text import Source, parse
 
 GOOD = """\
 talea: 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from talea.errors import DocumentError, ErrorType
 from talea.ir import Process, Trigger, Workflow, format_duration, parse_duration
 from talea.load import Bounds, load, loads
-from talea.load.source import REFUSED, parse
+from talea.source.text import REFUSED, parse
 from talea.spelling import dump, json_schema, to_data
 
 BOUNDS = Bounds(max_bytes=5000, max_depth=20, max_nodes=500)

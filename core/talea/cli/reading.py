@@ -66,7 +66,7 @@ def read_inputs(plan: Plan, file: str | None, pairs: Sequence[tuple[str, str]]) 
 
 
 def _read_file(file: str) -> dict[str, Any]:
-    from talea.load.source import decode, parse
+    from talea.source.text import decode, parse
 
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()

@@ -186,7 +186,7 @@ def load_cassette(path: str | Path) -> Cassette:
 
     Raises DocumentError with every problem that was found, each with its place in the file.
     """
-    from talea.load.source import decode
+    from talea.source.text import decode
 
     try:
         raw = Path(path).read_bytes()
@@ -198,7 +198,7 @@ def load_cassette(path: str | Path) -> Cassette:
 
 def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
     """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
-    from talea.load import Bounds, parse, read_model
+    from talea.source import Bounds, parse, read_model
 
     # A recorded cassette is larger than what people write, and comes from the caller.
     bounds = Bounds(max_bytes=100_000_000, max_nodes=5_000_000)

@@ -22,10 +22,10 @@ from talea.expr import (
     compile_template,
     walk_texts,
 )
-from talea.load import is_file_reference, workflow_file
 from talea.plan.graph import InputSpec, Plan, Step
 from talea.plan.problems import Place, Problems
 from talea.schema import Schema, SchemaError, compile_schema
+from talea.source import is_file_reference, workflow_file
 
 MAX_DEPTH = 50
 """How deep blocks and called workflows may stand inside each other."""

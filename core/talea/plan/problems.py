@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from talea import ir
 from talea.errors import ExpressionError, Issue, Severity
-from talea.load.source import MAX_ISSUES, path_text, shown
+from talea.source.text import MAX_ISSUES, path_text, shown
 
 Place = tuple[str | int, ...]
 

@@ -1,4 +1,4 @@
-"""From text to a workflow: load a document, and the files that it refers to.
+"""From text to the models: read a document, and the files that it refers to.
 
 A reference (`workflow: ./sub/other.yaml`) is relative to the folder of the document that has it and
 stays below the folder of the document that was loaded first, symbolic links resolved. Bounds on
@@ -24,25 +24,29 @@ from talea.ir import (
     WorkflowTask,
     known_version,
 )
-from talea.load.mistakes import close, read_model
-from talea.load.source import Bounds, Source, Steps, decode, parse, shown
+from talea.source.mistakes import close, read_model
+from talea.source.salvage import LeftOut, Misshapen, salvage
+from talea.source.text import Bounds, Source, Steps, decode, parse, shown
 
 __all__ = [
     "Bounds",
+    "LeftOut",
+    "Misshapen",
     "Source",
     "is_file_reference",
-    "load",
-    "loads",
     "parse",
+    "read",
     "read_model",
+    "reads",
     "workflow_file",
 ]
 
 
-def load(path: str | os.PathLike[str], *, limits: Bounds | None = None) -> Workflow:
-    """Load a workflow, and all files that it refers to, from a YAML or JSON file.
+def read(path: str | os.PathLike[str], limits: Bounds | None = None) -> Workflow:
+    """Read a workflow, and all files that it refers to, from a YAML or JSON file.
 
-    Raises DocumentError with every problem that was found, those of reading the file included.
+    Raises DocumentError with every problem of text and shape, of reading the file included;
+    Misshapen, where enough is sound to go on looking.
     """
     place = Path(path)
     name = str(place)
@@ -53,21 +57,16 @@ def load(path: str | os.PathLike[str], *, limits: Bounds | None = None) -> Workf
         reason = _reason(error) if isinstance(error, OSError) else str(error)
         issue = Issue(f"the file cannot be read: {reason}", hint=_similar(place), file=name)
         raise DocumentError([issue]) from None
-    return loads(decode(raw, name), name=name, folder=place.parent, limits=bounds)
+    return reads(decode(raw, name), name, place.parent, bounds)
 
 
-def loads(
+def reads(
     text: str,
-    *,
     name: str = "<text>",
     folder: str | os.PathLike[str] | None = None,
     limits: Bounds | None = None,
 ) -> Workflow:
-    """Load a workflow from YAML or JSON text.
-
-    `name` is what errors call it. `folder` is where its relative files are; without it, a document
-    that refers to files is refused. Raises DocumentError with every problem that was found.
-    """
+    """Read a workflow from YAML or JSON text; see `read`."""
     return _Loading(limits or Bounds(), None if folder is None else Path(folder)).root(text, name)
 
 
@@ -93,7 +92,7 @@ def is_file_reference(reference: str) -> bool:
 
 
 class _Loading:
-    """One call of `load`: the files so far, what is left of the bounds, and all problems."""
+    """One call of `read`: the files so far, what is left of the bounds, and all problems."""
 
     def __init__(self, bounds: Bounds, folder: Path | None) -> None:
         self.left = bounds
@@ -103,13 +102,18 @@ class _Loading:
         self.chain: list[str] = []
         """The files that refer to each other down to the one being loaded."""
         self.issues: list[Issue] = []
+        self.left_out = LeftOut()
+        self.is_cut = False
+        """Whether a file is missing, without which the rest cannot be looked at."""
 
     def root(self, text: str, name: str) -> Workflow:
         if self.folder is not None:
             self.chain.append(os.path.realpath(self.folder / Path(name).name))
         workflow = self.document(text, name, self.folder, self.left.max_depth)
-        if workflow is None or self.issues:
+        if workflow is None or None in self.files.values() or self.is_cut:
             raise DocumentError(self.issues)
+        if self.issues:
+            raise Misshapen(self.issues, workflow, self.left_out)
         return workflow
 
     def document(self, text: str, name: str, folder: Path | None, depth: int) -> Workflow | None:
@@ -123,15 +127,19 @@ class _Loading:
                 max_nodes=self.left.max_nodes - source.nodes,
             )
             _check_version(source)
-            workflow = read_model(Workflow, source)
+            workflow, issues = salvage(Workflow, source, self.left_out)
         except DocumentError as error:
             self.issues += error.issues
+            return None
+        self.issues += issues
+        if workflow is None:
             return None
         workflow._source = source  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         for path, reference in _references(workflow, ()):
             try:
                 found = self.reference(folder, reference, depth - len(path))
             except _Refusal as refusal:
+                self.is_cut = True
                 self.issues.append(source.issue(refusal.message, path, hint=refusal.hint))
             else:
                 if found is not None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from talea.errors import DocumentError, Issue, Severity, UsageError
-from talea.load.places import LINE, Node, trace, width
+from talea.source.places import LINE, Node, trace, width
 
 MAX_ISSUES = 100
 """Problems told of one document; what is beyond is counted only."""
@@ -249,7 +249,7 @@ class Source:
 
     def _root(self) -> Node:
         if self._tree is None:
-            from talea.load.reader import Reader
+            from talea.source.reader import Reader
 
             reader = Reader(self, Bounds(2**63, 2**31, 2**63))
             reader.read()
@@ -311,7 +311,7 @@ def parse(
     if refused:
         raise DocumentError(refused)
     if not _quick(source, bounds):
-        from talea.load.reader import Reader
+        from talea.source.reader import Reader
 
         reader = Reader(source, bounds, first=first)
         reader.read()

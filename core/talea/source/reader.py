@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from talea.errors import Issue
-from talea.load.places import LINE, Entry, Node
-from talea.load.source import (
+from talea.source.places import LINE, Entry, Node
+from talea.source.text import (
     MAX_ISSUES,
     Bounds,
     Source,

@@ -29,7 +29,7 @@ from talea.ir import (
     URL_PATTERN,
     Refused,
 )
-from talea.load.source import MAX_ISSUES, Source, Steps, describe, shown
+from talea.source.text import MAX_ISSUES, Source, Steps, describe, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,6 +66,15 @@ def read_model(model: type[M], source: Source) -> M:
         return model.model_validate(source.data)
     except ValidationError as error:
         raise DocumentError(explain(error, model, source)) from None
+
+
+def places_of(error: ValidationError, model: type[BaseModel], source: Source) -> dict[Steps, bool]:
+    """Give where in the data the errors of a failed validation are; False for an unknown key."""
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    return {
+        _locate(model, detail["loc"], source).path: detail["type"] != "extra_forbidden"
+        for detail in details
+    }
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: Source) -> list[Issue]:

@@ -1,0 +1,254 @@
+"""The documents keep their word: code runs, workflows load, commands parse, tables are current."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+import talea
+from talea.cli import cli
+from talea.gateway.cassette import loads_cassette
+from talea.plan import make_plan
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("core/README.md", "plugins/simple/README.md", "examples/README.md")),
+]
+_BLOCK = re.compile(r"^```(\w+)?(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_SKELETON: dict[str, Any] = {
+    "name": "fragment",
+    "model": "openai/gpt-5-mini",
+    "inputs": {"topic": {"type": "string"}},
+    "tools": {"search": {}},
+}
+
+
+@dataclass
+class Block:
+    """A block of code, and where it stands."""
+
+    where: str
+    language: str
+    kind: str
+    code: str
+
+    def __str__(self) -> str:
+        return self.where
+
+
+def blocks(language: str, kind: str | None = None) -> list[Any]:
+    found: list[Block] = []
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        for match in _BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            where = f"{path.relative_to(ROOT)}:{line}"
+            found.append(Block(where, match[1] or "", match[2] or "", match[3]))
+    chosen = [one for one in found if one.language == language and kind in (None, one.kind)]
+    assert chosen, f"there is no block of {language} {kind}"
+    return [pytest.param(one, id=str(one)) for one in chosen]
+
+
+def environment() -> dict[str, str]:
+    return {key: text for key, text in os.environ.items() if not key.endswith("_API_KEY")}
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_runs(block: Block) -> None:
+    if "@hookimpl" in block.code:  # An example of a hook: it defines one, and that is all.
+        names: dict[str, Any] = {}
+        exec(compile(block.code, block.where, "exec"), names)
+        assert any(name.startswith("talea_") for name in names)
+        return
+    ast.parse(block.code)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block.code],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("yaml", ""))
+def test_workflows_load(block: Block) -> None:
+    make_plan(talea.loads(block.code, name=block.where))
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "fragment"))
+def test_fragments_are_parts_of_workflows(block: Block) -> None:
+    whole = {**_SKELETON, **yaml.safe_load(block.code)}
+    assert not make_plan(talea.loads(yaml.safe_dump(whole, sort_keys=False))).warnings
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "cassette"))
+def test_cassettes_load(block: Block) -> None:
+    loads_cassette(block.code, name=block.where)
+
+
+def commands() -> list[Any]:
+    """List the `talea …` commands of all shell blocks, as their arguments."""
+    found: list[Any] = []
+    for parameter in blocks("sh"):
+        (block,) = parameter.values
+        for line in block.code.replace("\\\n", " ").splitlines():
+            if match := re.search(r"(?:^| run (?:--no-dev )?)talea (.*)", line):
+                found.append(
+                    pytest.param(shlex.split(match[1]), id=f"{block.where} {match[1][:40]}")
+                )
+    return found
+
+
+@pytest.mark.parametrize("arguments", commands())
+def test_commands_work(arguments: list[str]) -> None:
+    files = [text for text in arguments if text.endswith((".yaml", ".py"))]
+    if not files or not all((ROOT / text).exists() for text in files):
+        command = cli.get_command(click.Context(cli), arguments[0])
+        assert command is not None
+        command.make_context(arguments[0], arguments[1:])  # Refuses what it does not know.
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "talea", *arguments],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120,
+        stdin=subprocess.DEVNULL, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_commands_of_the_quick_start_set_everything_up() -> None:
+    """Both commands stand alone: each begins from nothing but Python and pip."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    quick = text[text.index("## Quick start") : text.index("## A workflow")]
+    shells = [match[3] for match in _BLOCK.finditer(quick) if match[1] == "sh"]
+    assert len(shells) == 2
+    for shell in shells:
+        assert shell.startswith(
+            "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv run "
+        )
+
+
+def test_readme_runs_its_workflow() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    (flow,) = (match[3] for match in _BLOCK.finditer(text) if match[1] == "yaml")
+    result = talea.run(
+        talea.loads(flow), {"topic": "owls"}, tools={"search": lambda query: []}, offline=True
+    )
+    assert result.succeeded
+    assert result.tasks["warning"].status == "skipped"
+    assert set(result.outputs or {}) == {"brief", "warning"}
+
+
+def test_readme_shows_a_real_complaint() -> None:
+    flow = (
+        "talea: 1\nname: t\nmodel: openai/gpt-5-mini\nagents:\n  writer: {}\n\ntasks:\n"
+        "  brief:\n    agent: writter\n    prompt: Hello\n"
+    )
+    with pytest.raises(talea.DocumentError) as caught:
+        make_plan(talea.loads(flow, name="flow.yaml"))
+    assert f"```text\n{caught.value}\n```" in (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in _LINK.findall(_BLOCK.sub("", path.read_text("utf-8"))):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name) if name else path
+        assert target.exists(), f"{path.name} links to {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, f"{path.name}: {link}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_documents_name_no_machine() -> None:
+    for path in DOCUMENTS:
+        assert not re.search(r"/home/|/root/|/work/|/Users/", path.read_text("utf-8")), path
+
+
+# The generated parts.
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_current(
+    generate: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_every_part_stands_somewhere(generate: ModuleType) -> None:
+    text = "".join(path.read_text("utf-8") for path in generate.documents())
+    for name in generate.PARTS:
+        assert text.count(f"<!-- generated: {name} -->") == 1
+        assert text.count(f"<!-- end: {name} -->") == 1
+
+
+def test_a_stale_part_is_told(generate: ModuleType) -> None:
+    text = (ROOT / "docs" / "language.md").read_text("utf-8")
+    stale = text.replace("| `len(value: ", "| `length(value: ", 1)
+    assert stale != text
+    assert generate.render(stale) == text
+
+
+def test_support_matrix_is_what_the_adapters_say() -> None:
+    """Read independently of the generator: a row for each feature, and its word for `simple`."""
+    from talea.plan import Feature
+    from talea.plugins import get_adapter
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    head = next(row for row in rows if row[0] == "feature" and "simple" in row)
+    told = {row[0]: row[head.index("simple")] for row in rows if len(row) == len(head)}
+    for feature in Feature:
+        level = get_adapter("simple").features[feature].level
+        assert told[f"`{feature}`"] == level.replace("_", " ")
+
+
+def test_every_hook_is_told_of() -> None:
+    from talea import hookspecs
+
+    text = (ROOT / "docs" / "plugins.md").read_text("utf-8")
+    hooks = [name for name in vars(hookspecs) if name.startswith("talea_")]
+    assert len(hooks) > 5
+    for name in hooks:
+        assert f"### `{name}(" in text
+
+
+def test_language_tells_every_trigger_error_and_function() -> None:
+    from talea.errors import ErrorType
+    from talea.expr import FUNCTIONS
+    from talea.ir import Trigger
+
+    text = (ROOT / "docs" / "language.md").read_text("utf-8")
+    for word in (*Trigger, *ErrorType):
+        assert f"| `{word}` |" in text
+    for name in FUNCTIONS:
+        assert f"| `{name}(" in text
