@@ -117,9 +117,11 @@ def commands() -> list[Any]:
 def test_commands_work(arguments: list[str]) -> None:
     files = [text for text in arguments if text.endswith((".yaml", ".py"))]
     if not files or not all((ROOT / text).exists() for text in files):
-        command = cli.get_command(click.Context(cli), arguments[0])
+        parent = click.Context(cli, **cli.context_settings)
+        command = cli.get_command(parent, arguments[0])
         assert command is not None
-        command.make_context(arguments[0], arguments[1:])  # Refuses what it does not know.
+        # It refuses what it does not know.
+        command.make_context(arguments[0], arguments[1:], parent=parent)
         return
     done = subprocess.run(
         [sys.executable, "-m", "talea", *arguments],
@@ -145,9 +147,11 @@ def test_commands_of_the_quick_start_set_everything_up() -> None:
 def test_readme_runs_its_workflow() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     (flow,) = (match[3] for match in _BLOCK.finditer(text) if match[1] == "yaml")
-    result = talea.run(
-        talea.loads(flow), {"topic": "owls"}, tools={"search": lambda query: []}, offline=True
-    )
+
+    def search(query: str) -> list[str]:
+        return [query]
+
+    result = talea.run(talea.loads(flow), {"topic": "owls"}, tools=[search], offline=True)
     assert result.succeeded
     assert result.tasks["warning"].status == "skipped"
     assert set(result.outputs or {}) == {"brief", "warning"}
