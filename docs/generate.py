@@ -247,12 +247,15 @@ def keys(model: Any, without: Iterable[str] = ()) -> str:
     """List a model's keys: what each takes, what stands in where it is left out, what it is."""
     hints = get_type_hints(model, include_extras=True)
     rows = [["key", "takes", "default", "is"]]
-    for name, field in model.model_fields.items():
+    for name in sorted(model.model_fields, key=lambda name: name not in ("talea", "name")):
+        field = model.model_fields[name]
         if name in without:
             continue
         extra = _range(field)
         takes = _word(hints[name]) + (f" {extra}" if extra else "")
         default = "required" if field.is_required() else _default(field)
+        if takes.startswith("duration") and default != "–":
+            default = f"`{default.strip('`')}s`"
         rows.append(
             [
                 f"`{field.alias or name}`",
