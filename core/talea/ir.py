@@ -550,8 +550,8 @@ def task_kind(data: Any) -> str | None:
         return data.kind
     if not isinstance(data, dict):
         return None
-    found = [key for key in KIND_KEYS if key in data]
-    return KIND_KEYS[found[0]] if len(found) == 1 else None
+    found = KIND_KEYS.keys() & data
+    return KIND_KEYS[found.pop()] if len(found) == 1 else None
 
 
 Task = Annotated[

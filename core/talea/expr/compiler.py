@@ -40,24 +40,39 @@ LITERALS = {"true": True, "false": False, "null": None}
 class Expression:
     """A compiled expression.
 
-    `paths` holds every path it mentions, `names` the names they begin with, both in the order of
-    the source; `tasks` the ids after `tasks.`, each once.
+    `paths` holds every path it mentions in the order of the source, `tasks` the ids after `tasks.`,
+    each once. One that is a single path and nothing else is given neither names nor a function:
+    most are, and a large document would spend much of its loading on them.
     """
 
-    __slots__ = ("_evaluate", "names", "paths", "source", "tasks")
+    __slots__ = ("_evaluate", "_names", "paths", "source", "tasks")
 
     def __init__(
         self,
         source: str,
         paths: tuple[Path, ...],
-        names: tuple[Name, ...],
-        evaluate: Callable[[Names], Any],
+        names: tuple[Name, ...] | None = None,
+        evaluate: Callable[[Names], Any] | None = None,
     ) -> None:
         self.source = source
         self.paths = paths
-        self.names = names
-        self.tasks = tuple(dict.fromkeys(path.task for path in paths if path.task is not None))
+        self.tasks: tuple[str, ...] = (
+            tuple(dict.fromkeys(path.task for path in paths if path.task is not None))
+            if len(paths) != 1
+            else ()
+            if paths[0].task is None
+            else (paths[0].task,)
+        )
+        self._names = names
         self._evaluate = evaluate
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Every name that a path begins with, in the order of the source."""
+        if self._names is None:
+            path = self.paths[0]
+            self._names = (Name(path.root, path.start, path.start + len(path.root)),)
+        return self._names
 
     @property
     def constant(self) -> bool:
@@ -69,11 +84,18 @@ class Expression:
 
         Raises ExpressionError, with `missing` where a path leads nowhere.
         """
-        return self._evaluate(names)
+        return (self._evaluate or self._walk())(names)
+
+    def _walk(self) -> Callable[[Names], Any]:
+        """Make the walk of a single path, when it is evaluated first."""
+        path = self.paths[0]
+        steps = cast("tuple[str | int, ...]", path.steps)
+        self._evaluate = walk_from(self.names[0], steps, Place(self.source, path.start, path.end))
+        return self._evaluate
 
     def decide(self, names: Names) -> bool:
         """Give its value, which must be a boolean. Raises ExpressionError."""
-        value = self._evaluate(names)
+        value = self.evaluate(names)
         if value is True or value is False:
             return value
         message = f"a condition gives true or false, but this gives {type_name(value)}"
@@ -94,9 +116,7 @@ def compile_expression(source: str) -> Expression:
         return _Compiler(source).compile()
     start, end = plain.span("path")
     steps = tuple(key or int(index) for key, index in _STEP.findall(plain["steps"]))
-    name = Name(root, start, plain.end("root"))
-    walk = walk_from(name, steps, Place(source, start, end))
-    return Expression(source, (Path(root, steps, start, end),), (name,), walk)
+    return Expression(source, (Path(root, steps, start, end),))
 
 
 # By far the most expressions are one plain path. They need no parser.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, NamedTuple, cast
@@ -53,8 +52,7 @@ class Name(NamedTuple):
     end: int
 
 
-@dataclass(slots=True, frozen=True)
-class Path:
+class Path(NamedTuple):
     """A path that an expression mentions.
 
     `steps` ends with None where a computed step or a slice makes the rest unknown; an index 0 also
@@ -76,7 +74,8 @@ class Path:
 
     def shifted(self, by: int) -> Path:
         """Give the same path for a text in which the expression stands further right."""
-        return Path(self.root, self.steps, self.start + by, self.end + by, self.guarded)
+        root, steps, start, end, guarded = self
+        return Path(root, steps, start + by, end + by, guarded)
 
 
 def suggest(word: str, words: Iterable[str]) -> str | None:
@@ -90,14 +89,17 @@ def suggest(word: str, words: Iterable[str]) -> str | None:
 def walk_from(name: Name, steps: tuple[str | int, ...], place: Place) -> Callable[[Names], Any]:
     """Make the walk from one of the names that apply along fixed steps."""
     root = name.name
-    first, rest = steps[0] if steps else None, steps[1:]
+    if root != "tasks":
 
-    def walk(names: Names) -> Any:
-        try:
-            value = names[root]
-        except KeyError:
-            raise _unknown(name, place, names) from None
-        return walk_into(value, steps, place)
+        def walk(names: Names) -> Any:
+            try:
+                value = names[root]
+            except KeyError:
+                raise _unknown(name, place, names) from None
+            return walk_into(value, steps, place)
+
+        return walk
+    first, rest = steps[0] if steps else None, steps[1:]
 
     def walk_tasks(names: Names) -> Any:
         try:
@@ -110,7 +112,7 @@ def walk_from(name: Name, steps: tuple[str | int, ...], place: Place) -> Callabl
             raise place.wrong(f"there is no task {first!r} here") from None
         return walk_into(value, rest, place)
 
-    return walk_tasks if root == "tasks" else walk
+    return walk_tasks
 
 
 def walk_into(value: Any, steps: tuple[str | int, ...], place: Place) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from talea.errors import ExpressionError
 from talea.expr.compiler import Expression, compile_expression
@@ -21,12 +20,12 @@ from talea.expr.values import MAX_DEPTH, MAX_TEXT, Refusal, check_size, to_text
 Place = tuple[str | int, ...]
 
 _MARK = re.compile(rf"{TEXT}|}}}}|[(\[{{)\]}}'\"]", re.DOTALL)
+_PLAIN_HOLE = re.compile(r"\{\{[^(\[{)\]}'\"]*\}\}")
 _CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
 _BRACES_HINT = 'write {{ "{{" }} for the braces themselves'
 
 
-@dataclass(slots=True, frozen=True)
-class Hole:
+class Hole(NamedTuple):
     """A hole of a template: where it stands, braces included, and what it holds."""
 
     start: int
@@ -37,19 +36,23 @@ class Hole:
 class Template:
     """A compiled text. All places count from the beginning of the text."""
 
-    __slots__ = ("holes", "lone", "paths", "tasks", "text")
+    __slots__ = ("holes", "lone", "tasks", "text")
 
     def __init__(self, text: str, holes: tuple[Hole, ...]) -> None:
         self.text = text
         self.holes = holes
-        self.paths: tuple[Path, ...] = tuple(
-            path.shifted(hole.start + 2) for hole in holes for path in hole.expression.paths
-        )
         self.tasks = tuple(dict.fromkeys(id for hole in holes for id in hole.expression.tasks))
         self.lone = len(holes) == 1 and not (
             text[: holes[0].start].strip() or text[holes[0].end :].strip()
         )
         """Whether it is one hole and nothing else, white space aside."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every path that its holes mention, in the order of the text."""
+        return tuple(
+            path.shifted(hole.start + 2) for hole in self.holes for path in hole.expression.paths
+        )
 
     @property
     def constant(self) -> bool:
@@ -96,16 +99,29 @@ def compile_template(text: str) -> Template:
 
 
 def _holes(text: str) -> Iterator[Hole]:
+    begun = text.count("{{")
+    if not begun:
+        return
+    # Most templates have holes without texts and brackets alone, which one pass finds.
+    plain = list(_PLAIN_HOLE.finditer(text)) if "{{{" not in text else []
+    if len(plain) == begun:
+        for match in plain:
+            start, end = match.span()
+            yield Hole(start, end, _compile_hole(text, start, end))
+        return
     end = 0
     while (start := text.find("{{", end)) >= 0:
         end = _end_of_hole(text, start)
-        try:
-            expression = compile_expression(text[start + 2 : end - 2])
-        except ExpressionError as error:
-            error = _moved(error, text, start + 2)
-            error.hint = error.hint or _BRACES_HINT
-            raise error from None
-        yield Hole(start, end, expression)
+        yield Hole(start, end, _compile_hole(text, start, end))
+
+
+def _compile_hole(text: str, start: int, end: int) -> Expression:
+    try:
+        return compile_expression(text[start + 2 : end - 2])
+    except ExpressionError as error:
+        error = _moved(error, text, start + 2)
+        error.hint = error.hint or _BRACES_HINT
+        raise error from None
 
 
 def _end_of_hole(text: str, start: int) -> int:

@@ -207,8 +207,10 @@ class _Examination:
                     plan, step, place_of(plan, step, "fallback"), step.fallback, caught
                 )
                 self._fallback(plan, step, task.fallback)
-        self._paths.expression(plan, step, ("when",), step.when, around)
-        self._paths.expression(plan, step, ("for_each",), step.for_each, around)
+        if step.when is not None:
+            self._paths.expression(plan, step, ("when",), step.when, around)
+        if step.for_each is not None:
+            self._paths.expression(plan, step, ("for_each",), step.for_each, around)
         if task.max_parallel is not None and task.for_each is None:
             self._problems.tell(
                 plan.workflow,

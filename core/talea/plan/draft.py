@@ -27,6 +27,7 @@ from talea.plan.problems import Place, Problems
 from talea.schema import Schema, SchemaError, compile_schema
 from talea.source import is_file_reference, workflow_file
 
+_HANDLING = frozenset({ir.Trigger.ALL_DONE, ir.Trigger.ONE_FAILED})
 MAX_DEPTH = 50
 """How deep blocks and called workflows may stand inside each other."""
 
@@ -106,22 +107,22 @@ class Drafter:
                     free[other] = None
                 else:
                     own.add(at)
-            named = {ids[other] for other in task.depends_on or () if other in ids}
-            own |= named
-            own.discard(index)
+            watched = own
+            if task.depends_on is not None:
+                named = {ids[other] for other in task.depends_on if other in ids}
+                own |= named
+                if task.trigger is not None:
+                    watched = named
             if task.trigger is not None:
                 step.trigger = task.trigger
-            if task.trigger is not None and task.depends_on is not None:
-                named.discard(index)
-                step.watched = tuple(sorted(named))
-            else:
-                step.watched = tuple(sorted(own))
+            own.discard(index)
+            watched.discard(index)
+            step.watched = step.dependencies = tuple(sorted(watched))
             if sequential and index:
                 step.previous = index - 1
                 own.add(index - 1)
-            step.dependencies = tuple(sorted(own))
-            if step.dependencies == step.watched:
-                step.dependencies = step.watched
+            if len(own) != len(step.watched):
+                step.dependencies = tuple(sorted(own))
             for at in step.dependencies:
                 successors[at].append(index)
             steps.append(step)
@@ -130,11 +131,12 @@ class Drafter:
         plan.steps = tuple(steps)
         plan.roots = tuple(step.index for step in steps if not step.dependencies)
         plan.order = _topological(plan.steps, plan.roots)
-        for index in plan.order:
-            step = steps[index]
-            step.handler = step.trigger in (ir.Trigger.ALL_DONE, ir.Trigger.ONE_FAILED) or (
-                bool(step.dependencies) and all(steps[at].handler for at in step.dependencies)
-            )
+        if any(step.trigger in _HANDLING for step in steps):
+            for index in plan.order:
+                step = steps[index]
+                step.handler = step.trigger in _HANDLING or (
+                    bool(step.dependencies) and all(steps[at].handler for at in step.dependencies)
+                )
         return free
 
     def _compile(self, plan: Plan, step: Step) -> Iterable[str]:
@@ -155,8 +157,9 @@ class Drafter:
             step.output = self._schema(plan.workflow, (*plan.path, *place, "output"), task.output)
         if isinstance(task, ir.RepeatableTask):
             step.loop, step.retry, step.timeout = task.loop, task.retry, task.timeout
-            step.is_plain = not (task.has_fallback or task.loop or task.retry)
-            if task.has_fallback:
+            has_fallback = task.has_fallback
+            step.is_plain = not (has_fallback or task.loop or task.retry)
+            if has_fallback:
                 step.fallback = self._structure(plan, (*place, "fallback"), task.fallback)
                 _note(mentioned, step.fallback)
             if task.loop is not None and task.loop.until is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from talea import ir
 from talea.errors import Severity
@@ -65,11 +65,26 @@ class Paths:
         """Check a text with holes, which is always text."""
         if template is None or "{" not in template.text:
             return
-        place = place_of(plan, step, key)
-        for path in template.paths:
-            self._path(plan, step, place, path, names)
-            self._null(plan, step, place, path, template)
-        self._braces(plan.workflow, place, template, plan.inputs)
+        ids, here, skipped = plan.ids, step.index, self._skipped(plan)
+        inputs = names.get("inputs")
+        known = inputs.fields if isinstance(inputs, Object) else dict[str, Shape]()
+        for hole in template.holes:
+            for path in hole.expression.paths:
+                # The two commonest forms first: with them nothing can be wrong any more.
+                root, steps = path[:2]
+                if root == "tasks":
+                    if len(steps) == 2 and steps[1] == "output":
+                        at = ids.get(cast("str", steps[0]), here)
+                        if at != here and at not in skipped:
+                            continue
+                elif root == "inputs" and len(steps) == 1 and steps[0] in known:
+                    continue
+                place = place_of(plan, step, key)
+                shifted = path.shifted(hole.start + 2)
+                self._path(plan, step, place, shifted, names)
+                self._null(plan, step, place, shifted, template)
+        if template.text.count("{") != 2 * len(template.holes):
+            self._braces(plan.workflow, place_of(plan, step, key), template, plan.inputs)
 
     def structure(
         self, plan: Plan, step: Step | None, place: Place, structure: Structure | None, names: Names
