@@ -91,6 +91,16 @@ def scrub(text: str) -> str:
     return line if len(line) <= MAX_LENGTH else f"{line[: MAX_LENGTH - 1]}…"
 
 
+def said_by(error: BaseException, *, first_line: bool = False) -> str:
+    """Give the text of any exception, fit to be shown; nothing where it cannot even tell."""
+    try:
+        text = str(error).strip()
+        text = "".join(text.splitlines()[:1]) if first_line else text
+    except Exception:  # noqa: BLE001 - a stranger's class, whose `__str__` is broken
+        return ""
+    return scrub(text)
+
+
 def _tell(error: BaseException) -> TaskError | None:
     names = {base.__name__ for base in type(error).__mro__}
     status, code = _status(error), _code(error)
@@ -181,8 +191,7 @@ def _words(error: BaseException) -> str:
     message = _body(error).get("message")
     if isinstance(message, str):
         return scrub(message)
-    lines = str(error).strip().splitlines()
-    return scrub(lines[0]) if lines else ""
+    return said_by(error, first_line=True)
 
 
 def _retry_after(error: BaseException) -> float | None:

@@ -348,9 +348,30 @@ def test_the_place_of_an_abandoned_function_stays_taken_until_it_returns() -> No
     assert order == ["stuck returned", "quick ran"]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), StopIteration("no"), KeyError("no")])
+class Mute(Exception):
+    """An error that cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no"),
+        StopIteration("no"),
+        KeyError("no"),
+        SystemExit(3),
+        GeneratorExit(),
+        asyncio.CancelledError(),
+        Mute(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 @pytest.mark.parametrize("blocking", [True, False])
-def test_whatever_a_tool_raises_is_a_tool_error(error: Exception, blocking: bool) -> None:
+def test_whatever_a_tool_raises_is_a_tool_error(error: BaseException, blocking: bool) -> None:
     def body() -> None:
         raise error
 
@@ -358,9 +379,19 @@ def test_whatever_a_tool_raises_is_a_tool_error(error: Exception, blocking: bool
         raise error
 
     workflow = flow("  a: {tool: body}", "tools: {body: {}}")
-    result = talea.run(workflow, tools={"body": body if blocking else async_body})
-    assert result.tasks["a"].error is not None
-    assert result.tasks["a"].error.type == "tool_error"
+    for sinks in ([], [lambda _: None]):  # With nobody who listens, another path is taken.
+        result = talea.run(workflow, tools={"body": body if blocking else async_body}, sinks=sinks)
+        assert result.tasks["a"].error is not None
+        assert result.tasks["a"].error.type == "tool_error"
+
+
+def test_a_framework_whose_error_cannot_be_told_fails_the_run() -> None:
+    async def drive(run: Run) -> None:
+        raise Mute
+
+    result = asyncio.run(driven(flow("  a: {value: 1}"), {}, drive))
+    assert result.error is not None
+    assert (result.error.type, result.error.message) == ("internal", "Mute")
 
 
 # Isolation ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from talea.adapter import AgentTool, Endpoint
 from talea.errors import ErrorType, TaskError
 from talea.events import Failure, ModelCalled, ToolCalled, Usage
 from talea.expr import compile_template, parse_json, to_text
-from talea.failures import scrub
+from talea.failures import said_by
 from talea.kernel.threads import in_own_context
 from talea.kernel.work import Record
 from talea.schema import Schema
@@ -74,7 +74,7 @@ def tool_failure(tool: BoundTool, error: Exception) -> TaskError:
     """Name what a tool raised: it may choose the type, but not claim to be somebody else."""
     if isinstance(error, TaskError):
         return TaskError(error.type, error.message, retry_after=error.retry_after)
-    message = f"tool {tool.name!r} raised {type(error).__name__}: {scrub(str(error))}"
+    message = f"tool {tool.name!r} raised {type(error).__name__}: {said_by(error)}"
     return TaskError(ErrorType.TOOL_ERROR, message.rstrip(": "))
 
 

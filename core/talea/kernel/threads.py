@@ -35,6 +35,13 @@ def in_own_context(
             yielded = context.run(send, value)
         except StopIteration as end:
             return end.value
+        except (SystemExit, GeneratorExit) as error:
+            raise _as_exception(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise _as_exception(error) from error  # Nobody cancelled it: it raised this by itself.
         send = coroutine.send
         try:
             value = yield yielded
@@ -119,10 +126,18 @@ class Threads:
                 continue
             if error is None:
                 future.set_result(value)
-            elif isinstance(error, StopIteration):
-                # A future refuses to hold one, since a coroutine would take it for its own end.
-                future.set_exception(RuntimeError(f"the function raised {error!r}"))
             else:
-                future.set_exception(error)
+                future.set_exception(_as_exception(error))
             if error is not None:
                 future.exception()  # Seen, even if the caller has given up.
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """Give what a function raised as an error that ends its own task, and nothing around it.
+
+    One that Python's own machinery acts on (`SystemExit`, a cancellation that nobody asked for,
+    `StopIteration`, which a coroutine would take for its own end) becomes a plain one.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"the function raised {error!r}")
