@@ -120,6 +120,9 @@ class Tool:
         call.check_tool_turn()
         try:
             read = _read_arguments(arguments)
+        except TaskError as error:
+            return call.refuse_tool(self.name, error)
+        try:
             return to_text(await call_tool(call.cell, self._tool, read, call.name))
         except TaskError as error:
             return f"Error: {error.message}"
@@ -220,13 +223,17 @@ class Call:
 
     def unknown_tool(self, name: str) -> str:
         """Give the text that tells the model that it called a tool it does not have."""
-        execution = self.run.execution
         known = ", ".join(tool.name for tool in self.tools) or "none"
         message = f"there is no tool {name!r}; the tools are: {known}"
+        return self.refuse_tool(name, TaskError(ErrorType.UNKNOWN_TOOL, message))
+
+    def refuse_tool(self, name: str, error: TaskError) -> str:
+        """Count a tool call that comes to nothing, and give the text that tells the model why."""
+        execution = self.run.execution
         if execution.sinks:
-            failure = Failure(ErrorType.UNKNOWN_TOOL.value, message, self.address)
+            failure = Failure(error.type.value, error.message, self.address)
             execution.tell(ToolCalled(execution.now, self.address, name, 0.0, failure))
-        return f"Error: {message}"
+        return f"Error: {error.message}"
 
     def check_tool_turn(self) -> None:
         """Refuse a tool call after the last allowed model call: nobody could read its answer."""
