@@ -42,10 +42,15 @@ def _with_all_problems(reading: Callable[[], Workflow]) -> Workflow:
     except Misshapen as error:
         from talea.plan.check import check
 
-        found = [issue for issue in check(error.rest) if not error.left_out.explains(issue)]
+        told = {(issue.file, issue.path) for issue in error.issues}
+        found = [
+            issue
+            for issue in check(error.rest)
+            if not error.left_out.explains(issue) and (issue.file, issue.path) not in told
+        ]
         first = error.issues[0].file
         every = sorted(
             [*error.issues, *found],
-            key=lambda issue: (issue.file != first, issue.file or "", issue.line or 0),
+            key=lambda i: (i.file != first, i.file or "", i.line or 0, i.col or 0),
         )
         raise DocumentError(every) from None

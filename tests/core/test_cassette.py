@@ -131,6 +131,12 @@ def test_places_a_mistake(name: str) -> None:
     assert (first.file, first.line, first.col) == ("calls.yaml", *place)
 
 
+def test_a_text_that_a_comma_cut_is_refused() -> None:
+    (issue,) = problems(TURNS + "content: {ok: true, remark: Say who, and log it.}")
+    assert (issue.line, issue.path) == (4, "tasks.notes[0].content['and log it.']")
+    assert issue.hint == 'quote the text: remark: "Say who, and log it."'
+
+
 def test_tells_all_mistakes_at_once() -> None:
     text = HEAD + "  a: [{contents: x}]\n  b:\n    lead: [{fault: {stats: 500}}]\n"
     assert {issue.line for issue in problems(text)} == {3, 5}

@@ -711,7 +711,43 @@ ERRORS = [
         """,
         "'x' does not fit: ",
     ),
+    Case(
+        "instructions beside what they stand in for",
+        """
+        agents: {w: {role: R, backstory: B, ▶instructions: I}}
+        tasks: {t: {agent: w, prompt: hi}}
+        """,
+        "`role` and `backstory` would be lost",
+        "write all of it in `instructions`",
+    ),
+    Case(
+        "a hierarchical block without a manager around it",
+        "tasks: {b: {process: ▶hierarchical, tasks: {v: {value: 1}}}}",
+        "process hierarchical needs a manager",
+        "in the workflow around this block",
+    ),
+    Case(
+        "a fallback that is no text, of an agent that gives text",
+        """
+        agents: {w: {}}
+        tasks: {t: {agent: w, prompt: hi, fallback: ▶3}}
+        """,
+        "the fallback must be text",
+        "quote it, or declare `output`",
+    ),
     # Expressions that cannot be parsed.
+    Case(
+        "a condition in braces",
+        "tasks: {t: {value: 1, when: '▶{{ 1 == 1 }}'}}",
+        "",
+        "`when` is an expression already: write it without {{ }}",
+    ),
+    Case(
+        "a list in braces",
+        "tasks: {t: {for_each: '▶{{ [1] }}', value: 1}}",
+        "",
+        "`for_each` is an expression already",
+    ),
     Case(
         "a broken condition",
         "tasks: {t: {value: 1, when: 'true ▶&& false'}}",
@@ -737,6 +773,34 @@ ERRORS = [
 ]
 
 TOLD_ONLY = [
+    Case(
+        "a text that a comma cut, in data of any form",
+        "tasks: {t: {value: {remark: Say who, ▶and log it., all of it}}}",
+        "'and log it.' is a key without a value: the comma before it ended the text",
+        'quote the text: remark: "Say who, and log it."',
+    ),
+    Case(
+        "a colon without a space in braces",
+        "tasks: {t: {value: 1, fallback: [{▶level:1}]}}",
+        "'level:1' is a key without a value",
+        "write a space after the colon",
+    ),
+    Case(
+        "a name alone in braces",
+        "tasks: {t: {value: 1}}\nmetadata: {▶draft}",
+        "'draft' is a key without a value",
+        "if that is meant: draft: null",
+    ),
+    Case(
+        "a manager with nothing to manage",
+        """
+        ▶manager: w
+        agents: {w: {}}
+        tasks: {t: {agent: w, prompt: hi}}
+        """,
+        "this manager manages nothing",
+        "process: hierarchical",
+    ),
     Case(
         "max_parallel without for_each",
         "tasks: {t: {value: 1, ▶max_parallel: 2}}",
@@ -835,6 +899,24 @@ def test_warning_is_kept_by_the_plan(case: Case) -> None:
 
 
 FINE = {
+    "null where it is written": """
+        tasks: {t: {value: {a: null, b: ~, c: , d: [~], "e" : }}}
+        metadata:
+          empty:
+        """,
+    "instructions alone": """
+        agents: {w: {instructions: I}}
+        tasks: {t: {agent: w, prompt: hi, fallback: none}}
+        """,
+    "the manager of a block": """
+        manager: w
+        agents: {w: {}}
+        tasks: {b: {process: hierarchical, tasks: {t: {agent: w, prompt: hi}}}}
+        """,
+    "a fallback of any form where the output is declared": """
+        agents: {w: {}}
+        tasks: {t: {agent: w, prompt: hi, output: {type: integer}, fallback: 3}}
+        """,
     "names of the task around, in a block": """
         tasks:
           first: {value: {a: 1}}

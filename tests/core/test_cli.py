@@ -189,6 +189,23 @@ def test_inputs_from_a_file_are_data_and_pairs_win(talea: Talea, tmp_path: Path)
     assert json.loads(done.out)["number"] == 10
 
 
+def test_inputs_from_a_file_may_be_large_and_are_looked_over(talea: Talea, tmp_path: Path) -> None:
+    (tmp_path / "inputs.yaml").write_text("topic: " + "x" * 2_000_000)
+    assert talea(*RUN, "--inputs", "inputs.yaml").code == 0
+    (tmp_path / "free.yaml").write_text(
+        "talea: 1\nname: free\ninputs: {data: {}}\ntasks: {a: {value: 1}}\n"
+    )
+    (tmp_path / "inputs.yaml").write_text("data: {remark: Say who, and log it}\n")
+    done = talea("run", "free.yaml", "--inputs", "inputs.yaml")
+    assert done.code == 0
+    assert "inputs.yaml:1:25 data['and log it']: warning: " in done.err
+    (tmp_path / "inputs.yaml").write_text("")
+    done = talea(*RUN, "--inputs", "inputs.yaml")
+    assert done.code == 2
+    assert "the document is empty" in done.err
+    assert "tasks" not in done.err
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -379,7 +379,8 @@ def test_whatever_a_tool_raises_is_a_tool_error(error: BaseException, blocking: 
         raise error
 
     workflow = flow("  a: {tool: body}", "tools: {body: {}}")
-    for sinks in ([], [lambda _: None]):  # With nobody who listens, another path is taken.
+    heard: list[Event] = []
+    for sinks in ([], [heard.append]):  # With nobody who listens, another path is taken.
         result = talea.run(workflow, tools={"body": body if blocking else async_body}, sinks=sinks)
         assert result.tasks["a"].error is not None
         assert result.tasks["a"].error.type == "tool_error"

@@ -654,6 +654,17 @@ def test_one_mistake_gives_one_issue(text: str, message: str, hint: str | None) 
     assert (issue.hint is None) if hint is None else (hint in (issue.hint or ""))
 
 
+def test_a_text_that_a_comma_cut_is_told_once_beside_other_mistakes() -> None:
+    text = "name: x\ntasks: {t: {ask: a, b and c}, u: {value: {k: d, e f}}, v: {}}"
+    with pytest.raises(DocumentError) as raised:
+        loads(text)
+    assert [issue.path for issue in raised.value.issues] == [
+        "tasks.t['b and c']",
+        "tasks.u.value['e f']",
+        "tasks.v",
+    ]
+
+
 def test_text_with_a_question_mark_in_braces_is_text() -> None:
     task = loads("name: x\ntasks: {t: {ask: Go on?}}").tasks["t"]
     assert task.kind == "ask"

@@ -295,7 +295,7 @@ def test_what_is_written_is_compiled() -> None:
         """
         agents: {g: {}}
         tasks:
-          a: {agent: g, prompt: "Hi {{ run.id }}", when: true, for_each: [1, 2], fallback: null}
+          a: {agent: g, prompt: "Hi {{ run.id }}", when: true, for_each: [1, 2], fallback: "-"}
           b: {value: "{{ 1 + 1 }}", when: 1 == 1, for_each: "[3]", output: {type: integer}}
         """
     )
@@ -304,7 +304,7 @@ def test_what_is_written_is_compiled() -> None:
     assert a.prompt is not None
     assert a.prompt.render({"run": {"id": "r"}}) == "Hi r"
     assert a.fallback is not None
-    assert a.fallback.render({}) is None
+    assert a.fallback.render({}) == "-"
     assert b.fallback is None
     assert b.value is not None
     assert b.value.render({}) == 2

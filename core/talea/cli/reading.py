@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import click
 
-from talea.errors import DocumentError, InputError, Issue
+from talea.cli.terminal import clean, say
+from talea.errors import DocumentError, InputError, Issue, Severity
 from talea.ir import Workflow
 from talea.load import load
 from talea.plan import Plan
@@ -66,13 +67,19 @@ def read_inputs(plan: Plan, file: str | None, pairs: Sequence[tuple[str, str]]) 
 
 
 def _read_file(file: str) -> dict[str, Any]:
-    from talea.source.text import decode, parse
+    """Read inputs from a file of the caller's, which may be large."""
+    from talea.source import Bounds, blanks, parse
+    from talea.source.text import decode
 
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from error
-    data: object = parse(decode(raw, file), file).data
+    source = parse(decode(raw, file), file, Bounds(max_bytes=100_000_000, max_nodes=5_000_000))
+    data: object = source.data
     if not isinstance(data, dict):
         raise DocumentError([Issue("inputs are a mapping of names to values", file=file)])
+    for path, message, hint in blanks(source):
+        warning = Severity.WARNING
+        say(clean(str(source.issue(message, path, key=True, hint=hint, severity=warning))))
     return cast("dict[str, Any]", data)

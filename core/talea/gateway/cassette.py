@@ -198,11 +198,17 @@ def load_cassette(path: str | Path) -> Cassette:
 
 def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
     """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
-    from talea.source import Bounds, parse, read_model
+    from talea.source import Bounds, blanks, parse, read_model
+    from talea.source.text import MAX_ISSUES
 
     # A recorded cassette is larger than what people write, and comes from the caller.
     bounds = Bounds(max_bytes=100_000_000, max_nodes=5_000_000)
-    return read_model(Cassette, parse(text, name, bounds))
+    source = parse(text, name, bounds)
+    cassette = read_model(Cassette, source)
+    # Nobody would hear a warning: a text that a comma has cut would be answered as it is.
+    if cut := [source.issue(b.message, b.path, key=True, hint=b.hint) for b in blanks(source)]:
+        raise DocumentError(cut[:MAX_ISSUES])
+    return cassette
 
 
 class Player:

@@ -20,8 +20,11 @@ from talea.plan.paths import Names, Paths, place_of, visible
 from talea.plan.problems import Place, Problems
 from talea.plan.shape import CAUGHT, INTEGER, RUN, of_inputs
 from talea.schema import Schema, SchemaError, can_have, compile_schema
+from talea.source import blanks
 
+_DESCRIBING = ("role", "goal", "backstory")
 _MODEL = re.compile(ir.MODEL_PATTERN)
+_GIVES_TEXT = frozenset({"agent", "team"})
 _PER_PROPERTY = frozenset({"$defs", "definitions", "properties"})
 """What of a tool's parameters speaks of one argument alone."""
 
@@ -57,6 +60,7 @@ class _Examination:
     def document(self, plan: Plan) -> None:
         """Check the agents, pools, teams, tools and models of a plan's document."""
         root = plan.workflow
+        self._blanks(root)
         self._model(root, root.model, ("model",))
         for name, tool in root.tools.items():
             self._parameters(root, ("tools", name, "parameters"), tool.parameters)
@@ -66,7 +70,16 @@ class _Examination:
             for index, tool in enumerate(agent.tools):
                 if tool not in root.tools:
                     self._tool(root, tool, ("agents", name, "tools", index))
-            for key in ("role", "goal", "backstory", "instructions"):
+            beside = [key for key in _DESCRIBING if getattr(agent, key) is not None]
+            if beside and agent.instructions is not None:
+                self._problems.tell(
+                    root,
+                    f"`instructions` are the whole prompt, and {_listed(beside)} would be lost",
+                    ("agents", name, "instructions"),
+                    key=True,
+                    hint="write all of it in `instructions`, or leave them out",
+                )
+            for key in (*_DESCRIBING, "instructions"):
                 self._agent_text(root, ("agents", name, key), getattr(agent, key), names)
         for name, pool in root.pools.items():
             for index, agent in enumerate(pool.agents):
@@ -83,6 +96,13 @@ class _Examination:
                 )
             self._team(root, team, ("teams", name))
         self._nested_teams(root)
+
+    def _blanks(self, root: ir.Workflow) -> None:
+        """Warn of text that a comma has cut, where any key may stand."""
+        source = root._source  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        for path, message, hint in blanks(source) if source is not None else ():
+            warning = Severity.WARNING
+            self._problems.tell(root, message, path, key=True, hint=hint, severity=warning)
 
     def _model(self, root: ir.Workflow, model: str | None, path: Place) -> None:
         if model is None or model in root.models or _MODEL.fullmatch(model):
@@ -164,15 +184,25 @@ class _Examination:
             path = (*plan.path, "manager")
             self._problems.unknown(plan.workflow, "agent", plan.manager, plan.workflow.agents, path)
         self._tasks(plan, names)
+        if plan.manager is not None and not any(map(_is_hierarchical, _with_blocks(plan))):
+            self._problems.tell(
+                plan.workflow,
+                "nothing here is hierarchical, so this manager manages nothing",
+                (*plan.path, "manager"),
+                key=True,
+                hint="write `process: hierarchical` beside it",
+                severity=Severity.WARNING,
+            )
 
     def _tasks(self, plan: Plan, names: Names) -> None:
         """Check the tasks of a workflow or block, in which these names apply."""
-        if plan.process is ir.Process.HIERARCHICAL and plan.manager is None:
+        if _is_hierarchical(plan) and plan.manager is None:
+            where = "beside it" if plan.scope is None else "in the workflow around this block"
             self._problems.tell(
                 plan.workflow,
                 "process hierarchical needs a manager",
                 (*plan.path, "process"),
-                hint="write `manager: <agent>` beside it",
+                hint=f"write `manager: <agent>` {where}",
             )
         if plan.scope is not None:
             self._redefined(plan, plan.scope)
@@ -381,14 +411,20 @@ class _Examination:
     # Arguments and fallbacks: constants are checked now.
 
     def _fallback(self, plan: Plan, step: Step, value: Any) -> None:
-        if step.output is None or step.fallback is None or not step.fallback.constant:
+        if step.fallback is None or not step.fallback.constant:
             return
-        complaint = step.output.check(value)
-        if complaint is not None:
+        place = place_of(plan, step, "fallback")
+        if step.output is not None:
+            complaint = step.output.check(value)
+            if complaint is not None:
+                message = f"the fallback does not fit `output`: {complaint}"
+                self._problems.tell(plan.workflow, message, place)
+        elif step.task.output is None and step.kind in _GIVES_TEXT and not isinstance(value, str):
             self._problems.tell(
                 plan.workflow,
-                f"the fallback does not fit `output`: {complaint}",
-                place_of(plan, step, "fallback"),
+                f"the fallback must be text, as all that this {step.kind} gives without `output`",
+                place,
+                hint="quote it, or declare `output`",
             )
 
     def _tool_arguments(self, plan: Plan, step: Step, task: ir.ToolTask, tool: ir.Tool) -> None:
@@ -437,6 +473,22 @@ class _Examination:
     def _missing(self, plan: Plan, step: Step, message: str, some: bool) -> None:
         path = place_of(plan, step, "with") if some else place_of(plan, step)
         self._problems.tell(plan.workflow, message, path, key=True, hint="give it in `with`")
+
+
+def _is_hierarchical(plan: Plan) -> bool:
+    return plan.process is ir.Process.HIERARCHICAL
+
+
+def _with_blocks(plan: Plan) -> Iterator[Plan]:
+    """Give the plan of a workflow, and those of the blocks in it."""
+    yield plan
+    for step in plan.steps:
+        if step.plan is not None and step.plan.scope is plan:
+            yield from _with_blocks(step.plan)
+
+
+def _listed(keys: list[str]) -> str:
+    return " and ".join(f"`{key}`" for key in keys)
 
 
 def _constant(value: Any) -> bool:

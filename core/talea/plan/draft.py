@@ -289,6 +289,8 @@ class Drafter:
         try:
             return compile_expression(source)
         except ExpressionError as error:
+            if source.lstrip().startswith("{{"):
+                error.hint = f"`{place[-1]}` is an expression already: write it without {{{{ }}}}"
             self._problems.broken(plan.workflow, (*plan.path, *place), error)
             return None
 

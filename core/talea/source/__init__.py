@@ -24,15 +24,18 @@ from talea.ir import (
     WorkflowTask,
     known_version,
 )
+from talea.source.blanks import Blank, blanks
 from talea.source.mistakes import close, read_model
 from talea.source.salvage import LeftOut, Misshapen, salvage
 from talea.source.text import Bounds, Source, Steps, decode, parse, shown
 
 __all__ = [
+    "Blank",
     "Bounds",
     "LeftOut",
     "Misshapen",
     "Source",
+    "blanks",
     "is_file_reference",
     "parse",
     "read",

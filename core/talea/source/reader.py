@@ -68,12 +68,7 @@ class Reader:
             pass
         else:
             if self.root is None and not self.issues:
-                self._problem(
-                    "the document is empty",
-                    0,
-                    0,
-                    hint="a workflow needs a name and tasks",
-                )
+                self._problem("the document is empty", 0, 0)
 
     def _take(self, event: Any) -> bool:
         kind = event.__class__.__name__

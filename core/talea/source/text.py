@@ -139,6 +139,8 @@ class Source:
         self.data: Any = None
         self.nodes = 0
         self.size = 0
+        self.has_blanks = False
+        """Whether something was left empty, such as the value of a key in braces."""
         self._tree: Node | None = None
         self._starts: list[int] | None = None
         self._shifts: list[int] = []
@@ -407,6 +409,8 @@ def _quick(source: Source, bounds: Bounds) -> bool:
                     return False
                 if not event.style:
                     if value in constants:
+                        if not value:
+                            source.has_blanks = True
                         value = constants[value]
                     elif value[0] in number_start:
                         value = plain_value(value)
