@@ -30,6 +30,7 @@ from typing import (
     get_origin,
     get_type_hints,
 )
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -147,7 +148,7 @@ def from_function(
             function.function,
         )
     else:
-        signature, own, code = _read_signature(function), _describe(function), function
+        signature, own, code = _signature_of(function), _describe(function), function
     if parameters is not None:
         _check_declared(_name_of(code), signature, parameters)
     chosen = name or _name_of(code)
@@ -247,6 +248,19 @@ def read_result(tool: str, value: Any) -> Any:
         what = f"{size / 1e6:.1f} MB, and {MAX_RESULT_BYTES / 1e6:.0f} MB are allowed"
         raise TaskError(ErrorType.TOOL_ERROR, f"tool {tool!r} returned {what}")
     return data
+
+
+_signatures: WeakKeyDictionary[Callable[..., Any], Signature] = WeakKeyDictionary()
+"""Those that were read: many runs bind the same functions, and reading one takes long."""
+
+
+def _signature_of(function: Callable[..., Any]) -> Signature:
+    if not inspect.isfunction(function):
+        return _read_signature(function)  # A method or callable object, which may change or go.
+    found = _signatures.get(function)
+    if found is None:
+        found = _signatures[function] = _read_signature(function)
+    return found
 
 
 def _read_signature(function: Callable[..., Any]) -> Signature:
