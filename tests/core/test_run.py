@@ -12,7 +12,6 @@ import talea
 from talea import plugins
 from talea.adapter import AskCall, Unanswered
 from talea.events import Event, RunEnded, RunStarted, Status, TaskEnded
-from talea.run import prepare
 
 HEAD = "talea: 1\nname: test\n"
 VALUES = HEAD + "tasks:\n  a: {value: 1}\n  b: {value: '{{ tasks.a.output + 1 }}'}\n"
@@ -55,7 +54,7 @@ def test_leaving_a_stream_ends_the_run() -> None:
             if started.is_set():
                 break
             await asyncio.sleep(0)
-        await stream.aclose()  # type: ignore[attr-defined]  # pyright: ignore
+        await stream.aclose()
         assert stopped.is_set()
 
     asyncio.run(main())
@@ -235,9 +234,8 @@ def test_a_framework_that_breaks_ends_the_run_as_a_failure(
 
 
 def test_another_frameworks_agents_on_this_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    from talea_simple.adapter import SimpleAdapter
-
     from talea.adapter import AgentAnswer, AgentCall
+    from talea_simple.adapter import SimpleAdapter
 
     class Parrot(SimpleAdapter):
         async def answer(self, call: AgentCall) -> AgentAnswer:

@@ -16,6 +16,7 @@ import pytest
 import talea
 from talea.events import Event, ModelCalled, TextStreamed, ToolCalled
 from talea.gateway.cassette import Player, loads_cassette
+from talea.gateway.server import Gateway
 from talea.run import prepare
 
 FRAMEWORKS = [
@@ -282,3 +283,37 @@ def test_runs_of_one_workflow_at_once_do_not_touch_each_other(framework: str) ->
 
     outputs = [result.outputs for result in asyncio.run(main())]
     assert all(f"t{n}" in (found or {})["b"] for n, found in enumerate(outputs))
+
+
+def test_any_server_that_speaks_chat_completions_is_reached_by_its_base_url(
+    framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_KEY", "k-123")
+    cassette = loads_cassette(
+        "talea_cassette: 1\ntasks:\n  any:\n"
+        "    - tool_calls: [{name: search, arguments: {query: owls}}]\n"
+        "    - content: {found: true}\n"
+        "      usage: {input_tokens: 12, output_tokens: 3}\n"
+    )
+    events: list[Event] = []
+    with Gateway(Player(cassette)) as server:
+        # A plain server, as far as the run can tell: it is neither offline nor a replay.
+        address = server.base_url("any", "anyone")
+        workflow = talea.loads(
+            HEAD.replace(
+                "tools: {search",
+                f"models: {{local: {{model: local/owl, base_url: '{address}',"
+                " api_key: {env: LOCAL_KEY}, temperature: 0.5}}\ntools: {search",
+            ).replace("model: openai/gpt-5-mini", "model: local")
+            + "  a:\n    agent: worker\n    prompt: Find owls\n"
+            "    output: {type: object, properties: {found: {type: boolean}}, required: [found]}\n"
+        )
+        result = talea.run(workflow, framework=framework, tools=TOOLS, sinks=[events.append])
+        log = list(server.log)
+    assert result.tasks["a"].error is None
+    assert result.tasks["a"].output == {"found": True}
+    assert [exchange.model for exchange in log] == ["owl", "owl"]
+    assert sum(exchange.input_tokens for exchange in log) == result.usage.input_tokens
+    assert sum(exchange.output_tokens for exchange in log) == result.usage.output_tokens
+    assert [e.tool for e in events if isinstance(e, ToolCalled)] == ["search"]
+    assert "k-123" not in repr(events) + repr(result)
