@@ -352,9 +352,12 @@ def _adapt(name: str, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         schema = adapter.json_schema(schema_generator=_schema_generator())
     except PydanticUserError as error:
         reason = error.message.split(". ")[0]
+        hint = "use types that JSON can hold: str, int, list, dict, dataclasses, pydantic models"
+        if error.code == "typed-dict-version":
+            reason = "Python's own TypedDict cannot be read before Python 3.12"
+            hint = "import TypedDict from typing_extensions, or use a dataclass"
         raise UsageError(
-            f"tool {name!r}: its parameters cannot be told to a model: {reason}",
-            "use types that JSON can hold: str, int, list, dict, dataclasses, pydantic models",
+            f"tool {name!r}: its parameters cannot be told to a model: {reason}", hint
         ) from error
     del schema["title"]
     return adapter, {"type": "object", "properties": {}, **schema}

@@ -185,7 +185,7 @@ def test_a_list_is_consumed_over_agents_and_a_mapping_by_each() -> None:
     player = Player(cassette(a=said("one", "two"), b={"x": said("1", "2"), "y": said("3")}))
     assert [ask(player, "a", agent) for agent in "xy"] == ["one", "two"]
     assert [ask(player, "b", agent) for agent in "yxx"] == ["3", "1", "2"]
-    with pytest.raises(Rejection, match=r"agent 'z' at 'b'.*made an extra model call"):
+    with pytest.raises(Rejection, match=r"nothing is recorded for agent 'z' at 'b'$"):
         ask(player, "b", "z")
 
 
@@ -215,10 +215,11 @@ def test_the_key_with_the_most_marks_speaks() -> None:
 
 
 @pytest.mark.parametrize("address", ["nots", "notes/draft", "Notes", "", "notes[0][1]", "notes#1x"])
-def test_an_address_that_is_not_recorded_is_an_extra_call(address: str) -> None:
-    with pytest.raises(Rejection, match=r"nothing is recorded.*made an extra model call") as caught:
+def test_an_address_that_is_not_recorded_is_refused(address: str) -> None:
+    with pytest.raises(Rejection, match=r"nothing is recorded for ") as caught:
         ask(Player(cassette(notes=said("one"))), address)
     assert caught.value.code == "replay_exhausted"
+    assert "extra model call" not in caught.value.message  # The cassette lacks it; nobody erred.
 
 
 def test_an_address_that_is_nearly_recorded_gets_a_hint() -> None:

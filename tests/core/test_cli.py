@@ -171,6 +171,24 @@ def test_an_answer_that_does_not_fit_leaves_the_question_open(talea: Talea) -> N
     assert "loud" in done.err
 
 
+def test_answers_are_for_any_place_where_something_is_asked(talea: Talea, tmp_path: Path) -> None:
+    (tmp_path / "deep.yaml").write_text(
+        "talea: 1\nname: deep\nworkflows: {s: {tasks: {q: {ask: q}}, outputs: {q: '{{ tasks.q.output }}'}}}\n"
+        "tasks:\n  b: {for_each: [1, 2], loop: {max: 1, exhausted: keep}, tasks: {s: {workflow: s}}}\n"
+        "outputs: {b: '{{ tasks.b.output }}'}\n"
+    )
+    answers = ("--answer", 'b[0]#0/s/q=no: "x"=y', "--answer", "b[1]/s/q=", "--json")
+    done = talea("run", "deep.yaml", *answers)
+    assert done.code == 0
+    given = [one["s"]["q"] for one in json.loads(done.out)["outputs"]["b"]]
+    assert given == ['no: "x"=y', ""]
+    assert "nothing is asked at 'b/s'" in talea("run", "deep.yaml", "--answer", "b/s=1").err
+    waiting = talea("run", "deep.yaml", *answers[2:])
+    assert waiting.code == 4
+    told = json.loads(waiting.out)
+    assert (told["status"], told["outputs"], told["error"]) == ("waiting", None, None)
+
+
 @pytest.mark.parametrize(
     ("pair", "expected"),
     [("topic=42", "42"), ("topic=[1]", "[1]"), ('topic="x"', '"x"'), ("topic=a=b", "a=b")],
@@ -224,6 +242,14 @@ def test_inputs_from_a_file_may_be_large_and_are_looked_over(talea: Talea, tmp_p
         (("run", "flow.yaml", "--tools", "nowhere.py"), "nowhere.py"),
         (("no-such-command",), "No such command"),
         (("graph", "flow.yaml", "--format", "gif"), "gif"),
+        (("graph", "flow.yaml", "-o", "nowhere/x.svg"), "nowhere/x.svg cannot be written"),
+        (("graph", "flow.yaml", "-o", "."), ". cannot be written"),
+        (("init", "tools.py"), "tools.py cannot be written"),
+        (("init", "/proc/nowhere"), "/proc/nowhere cannot be written"),
+        (("run", "asking.yaml", "--answer", "alowed=true"), "did you mean 'allowed'?"),
+        (("run", "asking.yaml", "--answer", "x=1"), "questions are at: allowed, tone"),
+        (("run", "asking.yaml", "--answer", "allowed"), "'allowed' is not KEY=VALUE"),
+        ((*RUN, "--answer", "write=1"), "nothing is asked at 'write'"),
     ],
 )
 def test_what_is_wrong_with_a_call_exits_2(talea: Talea, args: tuple[str, ...], words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -233,6 +234,21 @@ def test_types_that_json_cannot_hold_are_refused_by_name() -> None:
     message = refused(opaque)
     assert "'opaque'" in message
     assert "Socket" in message
+
+
+def test_pythons_own_typed_dict_is_a_type_or_refused_with_another_that_is() -> None:
+    class Row(typing.TypedDict):
+        a: int
+
+    def store(row: Any) -> None: ...
+
+    store.__annotations__["row"] = Row
+    if sys.version_info >= (3, 12):
+        assert from_function(store).prepare({"row": {"a": 1}}) == {"row": {"a": 1}}
+    else:
+        message = refused(store)
+        assert "Python's own TypedDict cannot be read" in message
+        assert "import TypedDict from typing_extensions" in message
 
 
 def test_a_type_that_cannot_be_resolved_is_refused_except_as_a_result() -> None:

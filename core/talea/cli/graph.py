@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from talea.cli.reading import read_workflow
+from talea.errors import UsageError
 
 
 @click.command()
@@ -32,4 +33,7 @@ def graph(file: str, form: str | None, output: str | None) -> None:
     if output is None:
         click.echo(picture, nl=False)
     else:
-        Path(output).write_text(picture, encoding="utf-8")
+        try:
+            Path(output).write_text(picture, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from error

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
 from talea.cli.terminal import clean, say
-from talea.errors import DocumentError, InputError, Issue, Severity
+from talea.errors import DocumentError, InputError, Issue, Severity, UsageError
 from talea.ir import Workflow
 from talea.load import load
-from talea.plan import Plan
+from talea.plan import Feature, Plan
 
+_OF_PEOPLE = frozenset({Feature.ASK, Feature.APPROVE})
+_CALLING = frozenset({"agent", "team", "tool"})
+_MARKS = re.compile(r"(\[\d+\])?(#\d+)?$")
 _YAML_AND_JSON = {".yaml", ".yml", ".json", ""}
 
 
@@ -64,6 +69,36 @@ def read_inputs(plan: Plan, file: str | None, pairs: Sequence[tuple[str, str]]) 
                 f" -i '{name}=\"a\"'",
             ) from error
     return inputs
+
+
+def check_answers(plan: Plan, answers: Sequence[tuple[str, str]]) -> None:
+    """Refuse answers to what the workflow never asks: the run would wait for the right ones.
+
+    Raises `UsageError`.
+    """
+    strange = [address for address, _ in answers if not _may_ask(plan, address)]
+    if not strange:
+        return
+    asked = [need.task for need in plan.needs if need.feature in _OF_PEOPLE]
+    close = get_close_matches(strange[0], asked, 1)
+    known = ", ".join(asked[:8]) or "none"
+    raise UsageError(
+        f"nothing is asked at {', '.join(map(repr, strange))}",
+        f"did you mean {close[0]!r}?" if close else f"questions are at: {known}",
+    )
+
+
+def _may_ask(plan: Plan, address: str) -> bool:
+    """Say whether a question may come from an address; `[i]` and `#n` may be right or not."""
+    *around, last = [_MARKS.sub("", name) for name in address.split("/")]
+    for name in around:
+        step = plan.steps[plan.ids[name]] if name in plan.ids else None
+        if step is None:
+            return False
+        if step.plan is None:  # The next name is a tool's, which a person must allow.
+            return last in plan.workflow.tools and step.kind in _CALLING
+        plan = step.plan
+    return last in plan.ids and plan.steps[plan.ids[last]].kind == "ask"
 
 
 def _read_file(file: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import click
 from talea import __version__
 from talea.cli import FAILED, INTERRUPTED, WAITING
 from talea.cli.board import Board
-from talea.cli.reading import read_inputs, read_pairs, read_workflow
+from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
 from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
 from talea.cli.words import summarise, tell
 from talea.events import Event, Status
@@ -79,6 +79,7 @@ def run(  # noqa: PLR0917 - click passes them by name
     plan = make_plan(workflow)
     for issue in plan.warnings:
         say(clean(str(issue)))
+    check_answers(plan, answers)
     watch = _Watch(Board([step.id for step in plan.steps]), quiet=as_json)
     prepared = prepare(
         workflow,

@@ -234,7 +234,7 @@ class Player:
         turns = entry.get(call.agent) if by_agent else entry
         if turns is None:
             problem = f"nothing is recorded for agent {call.agent!r} at {key!r}"
-            raise _exhausted(problem, call.agent, entry if by_agent else ())
+            raise _missing(problem, call.agent, entry if by_agent else ())
         whose = (call.run, key, place, call.agent if by_agent else "")
         position = self._played[whose]
         self._played[whose] += 1
@@ -244,7 +244,7 @@ class Player:
             return turns[-1]
         raise _exhausted(
             f"{call.address!r} (agent {call.agent!r}) asked for turn {position + 1}, and"
-            f" {len(turns)} are recorded at {key!r}"
+            f" {len(turns)} are recorded at {key!r}: the framework made an extra model call"
         )
 
     def _find(self, address: str) -> tuple[str, str]:
@@ -265,7 +265,7 @@ class Player:
             else:
                 if key[1:] in self._tasks:
                     return key[1:], place
-        raise _exhausted(f"nothing is recorded for {address!r}", address, self._tasks)
+        raise _missing(f"nothing is recorded for {address!r}", address, self._tasks)
 
 
 _Form = tuple[tuple[bool, bool], ...]
@@ -278,12 +278,13 @@ def _split(address: str) -> list[tuple[str, str, str]]:
     return [(part[1], part[2] or "", part[3] or "") for part in found if part] if all(found) else []
 
 
-def _exhausted(problem: str, name: str = "", known: Iterable[str] = ()) -> Rejection:
-    names = list(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    message = f"{problem}{hint}: the framework made an extra model call"
-    return Rejection(409, "replay_exhausted", message)
+def _missing(problem: str, name: str, known: Iterable[str]) -> Rejection:
+    close = get_close_matches(name, list(known), n=1)
+    return _exhausted(f"{problem} (did you mean {close[0]!r}?)" if close else problem)
+
+
+def _exhausted(problem: str) -> Rejection:
+    return Rejection(409, "replay_exhausted", problem)
 
 
 def _to_json(value: Any) -> str:
