@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from talea import ir
 from talea.adapter import Endpoint
 from talea.errors import EndpointError, ErrorType, TaskError
+from talea.failures import remember_secret
 
 OFFLINE_MODEL = "talea/offline"
 """What an agent without a model is said to have where no model is asked."""
@@ -219,6 +220,7 @@ def _key_supplier(
     def key() -> str | None:
         for variable in variables:
             if secret := environ.get(variable, "").strip():
+                remember_secret(secret)
                 return secret
         if variables and required:
             names = " or ".join(variables)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -64,6 +64,42 @@ _SECRETS = (
 )
 
 
+_READ = set[str]()
+"""Copied where it is gone through: another thread may be reading a further one."""
+_SHORTEST_SECRET = 8
+"""A shorter one would blot out words that only look like it."""
+
+
+def remember_secret(secret: str) -> None:
+    """Keep in mind a secret that was read in this process, so that no message repeats it."""
+    if len(secret) >= _SHORTEST_SECRET:
+        _READ.add(secret)
+
+
+def harmless(error: BaseException | None) -> BaseException | None:
+    """Give an error as the cause of a failure; None if its words, or its causes', tell a secret.
+
+    A server may repeat the key that it was sent, and a traceback prints all of it.
+    """
+    seen: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if seen is None:
+            return error
+        words = _written(seen, str) + _written(seen, repr)
+        if any(secret in words for secret in tuple(_READ)):
+            return None
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _written(error: BaseException, write: Callable[[object], str]) -> str:
+    """Give an error's own words; none where its class, a stranger's, cannot even tell."""
+    try:
+        return write(error)
+    except Exception:  # noqa: BLE001
+        return ""
+
+
 def to_task_error(error: BaseException) -> TaskError:
     """Tell what failed. A `TaskError` passes as it is; what is not known is `internal`.
 
@@ -85,6 +121,8 @@ def to_task_error(error: BaseException) -> TaskError:
 
 def scrub(text: str) -> str:
     """Make one short line of a message, without anything that looks like a secret."""
+    for secret in tuple(_READ):
+        text = text.replace(secret, "***")
     line = " ".join(text.split())
     for pattern, instead in _SECRETS:
         line = pattern.sub(instead, line[: 10 * MAX_LENGTH])
@@ -92,13 +130,9 @@ def scrub(text: str) -> str:
 
 
 def said_by(error: BaseException, *, first_line: bool = False) -> str:
-    """Give the text of any exception, fit to be shown; nothing where it cannot even tell."""
-    try:
-        text = str(error).strip()
-        text = "".join(text.splitlines()[:1]) if first_line else text
-    except Exception:  # noqa: BLE001 - a stranger's class, whose `__str__` is broken
-        return ""
-    return scrub(text)
+    """Give the text of any exception, fit to be shown."""
+    text = _written(error, str).strip()
+    return scrub("".join(text.splitlines()[:1]) if first_line else text)
 
 
 def _tell(error: BaseException) -> TaskError | None:

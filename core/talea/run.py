@@ -30,7 +30,7 @@ from talea.errors import (
     UsageError,
 )
 from talea.events import Event, Failure, RunEnded, RunStarted, Sink, Status
-from talea.failures import said_by
+from talea.failures import harmless, said_by
 from talea.kernel import Execution, Run
 from talea.kernel.execution import place_key
 from talea.load import load
@@ -129,7 +129,7 @@ class Prepared:
         if broken is not None and execution.crossed is None:
             status, outputs = Status.FAILED, None
             words = f"{type(broken).__name__}: {said_by(broken)}".rstrip(": ")
-            error = Failure(ErrorType.INTERNAL.value, words, None, broken)
+            error = Failure(ErrorType.INTERNAL.value, words, None, harmless(broken))
         execution.record(RunEnded(execution.now, status, outputs, error, execution.usage))
         return fold(execution.ledger, tasks=self.plan.ids)
 

@@ -19,6 +19,7 @@ from talea.adapter import Via
 from talea.errors import ErrorType, ExpressionError, InputError, TaskError
 from talea.events import Failure, Status, TaskEnded, TaskStarted, TaskWaiting, Usage
 from talea.expr import type_name
+from talea.failures import harmless
 from talea.kernel.execution import Execution, Totals
 from talea.kernel.failure_rules import can_be_handled, is_handled, unmet
 from talea.kernel.item import do_item, wait
@@ -310,7 +311,7 @@ class Run:
     def failure(self, error: TaskError, step: Step, cell: Cell | None = None) -> Failure:
         """Make data of an error, with the address where it began."""
         address = error.address or (cell.address if cell else self.prefix + step.id)
-        return Failure(error.type.value, error.message, address, error.__cause__)
+        return Failure(error.type.value, error.message, address, harmless(error.__cause__))
 
     def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> TaskEnded:
         """Give a task its one end, and see what follows from it for the others."""
