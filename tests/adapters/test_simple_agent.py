@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -562,3 +564,21 @@ def served(
     with pytest.raises(Exception) as caught:
         asyncio.run(work())
     return to_task_error(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "imported"), [("{agent: w, prompt: hi}", True), ("{value: 1}", False)]
+)
+def test_importing_the_sdk_is_no_part_of_a_tasks_time(task: str, imported: bool) -> None:
+    code = (
+        "import asyncio, sys, talea\n"
+        "from talea.events import TaskStarted\n"
+        "seen = []\n"
+        "def sink(event):\n"
+        "    if isinstance(event, TaskStarted): seen.append('openai' in sys.modules)\n"
+        f"text = 'talea: 1\\nname: x\\nagents: {{w: {{}}}}\\ntasks: {{a: {task}}}'\n"
+        "talea.run(talea.loads(text), offline=True, sinks=[sink])\n"
+        "print(seen)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"[{imported}]\n"

@@ -164,6 +164,20 @@ def test_a_run_that_waits_says_what_to_type(talea: Talea) -> None:
     assert (done.code, done.out) == (0, "true warm\n")
 
 
+def test_a_question_of_a_run_that_failed_is_not_asked_any_more(
+    talea: Talea, tmp_path: Path
+) -> None:
+    (tmp_path / "both.yaml").write_text(
+        "talea: 1\nname: both\ntools: {broken: {}}\ntasks:\n"
+        "  q: {for_each: [1, 2], ask: 'May we?'}\n  b: {tasks: {q2: {ask: 'And we?'}}}\n"
+        "  a: {tool: broken}\n"
+    )
+    done = talea("run", "both.yaml", "--tools", "broken.py")
+    assert done.code == 1
+    assert "q[0] asks: May we?" in done.err
+    assert "--answer" not in done.err
+
+
 def test_an_answer_that_does_not_fit_leaves_the_question_open(talea: Talea) -> None:
     done = talea("run", "asking.yaml", "--answer", "allowed=true", "--answer", "tone=loud")
     assert done.code == 4

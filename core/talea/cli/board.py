@@ -121,6 +121,8 @@ class Board:
         self._row(event.address).status = Status.RUNNING
 
     def _ended(self, event: TaskEnded) -> None:
+        for address in [at for at in self.questions if _is_of(at, event.address)]:
+            del self.questions[address]  # It was stopped: nobody waits for an answer any more.
         own = self._own(event.address)
         if own.address != event.address:
             self.inner.pop(event.address, None)
@@ -129,3 +131,8 @@ class Board:
             del self.inner[address]
         own.status, own.ended, own.note = event.status, event.time, event.reason or ""
         own.agent, own.usage = event.agent or own.agent, event.usage or own.usage
+
+
+def _is_of(address: str, task: str) -> bool:
+    """Say whether an address is a task's, one of its items' or of something inside."""
+    return address.startswith(task) and address[len(task) :][:1] in ("", "[", "#", "/")

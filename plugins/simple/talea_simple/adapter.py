@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, ClassVar
 
 from talea.adapter import (
@@ -60,8 +61,13 @@ class SimpleAdapter(Adapter[Schedule]):
 
     @asynccontextmanager
     async def session(self, run: Run) -> AsyncGenerator[Any, None]:
-        """Share one HTTP pool among all agents of a run; it is made when the first one asks."""
+        """Share one HTTP pool among all agents of a run; it is made when the first one asks.
+
+        The SDK takes most of a second to import: that is no part of the first task's time.
+        """
         from talea_simple.agent import Clients
 
+        if Feature.AGENT in run.plan.features:
+            import_module("openai.resources.chat.completions")
         async with Clients() as clients:
             yield clients
