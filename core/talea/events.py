@@ -114,6 +114,15 @@ class AttemptFailed:
 
 
 @dataclass(slots=True)
+class Recovered:
+    """A task, or an item of it, failed and succeeds all the same, with its fallback."""
+
+    time: float
+    address: str
+    error: Failure
+
+
+@dataclass(slots=True)
 class ModelCalled:
     """A model answered: one turn of an agent."""
 
@@ -215,6 +224,7 @@ Event = (
     | TaskStarted
     | InnerStarted
     | AttemptFailed
+    | Recovered
     | ModelCalled
     | TextStreamed
     | ToolCalled

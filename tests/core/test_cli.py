@@ -153,6 +153,17 @@ def test_a_failed_run_names_the_address_and_the_error(talea: Talea) -> None:
     assert told["outputs"] is None
 
 
+def test_what_a_fallback_made_up_for_is_told(talea: Talea, tmp_path: Path) -> None:
+    (tmp_path / "saved.yaml").write_text(
+        "talea: 1\nname: saved\ntools: {broken: {}}\n"
+        "tasks: {a: {for_each: [1], loop: {max: 1, exhausted: keep}, tool: broken, fallback: x}}\n"
+    )
+    done = talea("run", "saved.yaml", "--tools", "broken.py")
+    assert done.code == 0
+    assert re.search(r"a\[0\] failed, its fallback stands in: tool_error: .*it broke", done.err)
+    assert "recovered by its fallback" in done.err
+
+
 def test_a_run_that_waits_says_what_to_type(talea: Talea) -> None:
     done = talea("run", "asking.yaml")
     assert done.code == 4

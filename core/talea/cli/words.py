@@ -12,6 +12,7 @@ from talea.events import (
     AttemptFailed,
     Event,
     Failure,
+    Recovered,
     RunStarted,
     Status,
     TaskEnded,
@@ -47,6 +48,8 @@ def tell(event: Event) -> str | None:
             words = (
                 f"{event.address} attempt {event.attempt} failed, {again}: {_error(event.error)}"
             )
+        case Recovered():
+            words = f"{event.address} failed, its fallback stands in: {_error(event.error)}"
         case Asked():
             words = f"{event.address} asks: {event.text}"
         case TaskWaiting():
@@ -112,8 +115,7 @@ def failures(result: Result) -> Iterator[str]:
         if task.error is None or (task.error.address, task.error.message) in told:
             continue
         told.add((task.error.address, task.error.message))
-        recovered = " (recovered)" if task.recovered else ""
-        yield clean(f"  {task.error.address or address}: {_error(task.error)}{recovered}")
+        yield clean(f"  {task.error.address or address}: {_error(task.error)}")
 
 
 def questions(asked: Mapping[str, Question]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from talea.errors import (
     ExpressionError,
     TaskError,
 )
-from talea.events import AttemptFailed, InnerStarted, Status
+from talea.events import AttemptFailed, InnerStarted, Recovered, Status
 from talea.failures import to_task_error
 from talea.kernel.leaves import LEAVES
 from talea.kernel.outputs import fit
@@ -92,6 +92,10 @@ async def _recovered(cell: Cell, via: Via) -> Any:
         elif step.kind in _TEXTUAL and not isinstance(output, str):
             raise TaskError(ErrorType.INVALID_OUTPUT, "the fallback must be text") from error
         cell.recovered = True
+        execution = cell.run.execution
+        if execution.sinks:
+            failure = cell.run.failure(error, step, cell)
+            execution.tell(Recovered(execution.now, cell.address, failure))
         return output
 
 
