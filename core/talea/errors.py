@@ -191,7 +191,7 @@ class Lack:
 
     def __str__(self) -> str:
         have = f" Frameworks that have it: {', '.join(self.frameworks)}." if self.frameworks else ""
-        return f"{self.task}: {self.feature}: {self.reason}.{have}"
+        return f"{self.task or 'the workflow'}: {self.feature}: {self.reason}.{have}"
 
 
 class UnsupportedError(TaleaError):

@@ -10,6 +10,7 @@ is data in the `Result`.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from talea.endpoint import find_endpoints
 from talea.errors import (
     DocumentError,
     ErrorType,
+    InputError,
     Lack,
     PluginError,
     Severity,
@@ -163,7 +165,7 @@ def prepare(
     _check_features(plan, adapter, others)
     if offline and replay is not None:
         raise UsageError("a run is either offline or a replay", "leave one of them out")
-    ready = check_inputs(plan, inputs or {})
+    ready = check_inputs(plan, _as_json(inputs or {}))
     documents = {id(inner.workflow): inner.workflow for inner in plan.plans()}
     bound = {key: _bind(one, _by_name(tools)) for key, one in documents.items()}
     without_model = offline or replay is not None
@@ -349,6 +351,17 @@ def _agent_bounds(plan: Plan) -> dict[str, int]:
         for name, agent in document.agents.items()
         if agent.max_parallel is not None
     }
+
+
+def _as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the caller's inputs as JSON data of our own: what happens to theirs changes nothing."""
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        try:
+            found[name] = json.loads(json.dumps(value, allow_nan=False))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"the input {name!r} is no JSON data: {error}") from error
+    return found
 
 
 def _listed(answers: Answers | None) -> dict[str, list[Any]]:

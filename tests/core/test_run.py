@@ -121,7 +121,7 @@ def test_a_hierarchical_process_is_refused_by_name() -> None:
         HEAD + "model: openai/gpt-5\nagents: {x: {}, y: {}}\nprocess: hierarchical\nmanager: x\n"
         "tasks: {a: {agent: y, prompt: x}}"
     )
-    with pytest.raises(talea.UnsupportedError, match="process: hierarchical"):
+    with pytest.raises(talea.UnsupportedError, match="\n  the workflow: process: hierarchical: "):
         talea.run(workflow, offline=True)
 
 
@@ -272,3 +272,19 @@ def test_the_result_as_json_is_what_it_says() -> None:
 def test_the_run_id_is_in_scope() -> None:
     workflow = talea.loads(HEAD + "tasks: {a: {value: '{{ run.id }}'}}")
     assert talea.run(workflow, run_id="mine").tasks["a"].output == "mine"
+
+
+def test_inputs_are_taken_as_json_data_of_the_runs_own() -> None:
+    workflow = talea.loads(
+        HEAD + "inputs: {data: {}}\n"
+        "tasks: {a: {for_each: inputs.data.list, value: '{{ item }}'}}\n"
+        "outputs: {all: '{{ tasks.a.output }}', data: '{{ inputs.data }}'}\n"
+    )
+    given = {"list": (1, (2,))}
+    result = talea.run(workflow, {"data": given})
+    assert result.outputs == {"all": [1, [2]], "data": {"list": [1, [2]]}}
+    circle: list[Any] = []
+    circle.append(circle)
+    for data in (object(), {1, 2}, float("nan"), b"x", circle):
+        with pytest.raises(talea.InputError, match="'data' is no JSON data"):
+            talea.run(workflow, {"data": data})
