@@ -285,5 +285,5 @@ def differences(certain: Facts, outcome: Outcome) -> list[str]:
         f"{key}: {found.get(key)!r}, expected {value!r}"
         for key, value in certain.items()
         if (key not in found or found[key] != value)
-        and not (key not in found and key.rpartition(".")[0] not in outcome.tasks and value is None)
+        and not (key not in found and key.rpartition(".")[0] not in outcome.tasks and not value)
     ]
