@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from talea import ir
-from talea.events import Usage
+from talea.events import Failure, Status, Usage
 from talea.plan import Feature, Plan
 from talea.schema import Schema
 
@@ -205,6 +205,7 @@ class Run(Protocol):
     """
 
     plan: Plan
+    inputs: dict[str, Any]
     session: Any
     """What the adapter's `session` gave for this run."""
     ready: deque[int]
@@ -226,6 +227,24 @@ class Run(Protocol):
 
     def close(self, i: int) -> Record:
         """End an opened task whose items are all done, or leave it waiting for a person."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The run's id, which nested runs share."""
+        ...
+
+    def snapshot(self, i: int, k: int | None = None) -> dict[str, Any] | None:
+        """Give a task that has ended, or an item that is done, as JSON data for `adopt`."""
+        ...
+
+    def adopt(self, snapshots: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what an earlier execution came to, by `id`, or `id[k]` for an item: what the
+        framework's own checkpoint holds. What has begun here already stays as it is."""
+        ...
+
+    def outcome(self) -> tuple[Status, Any, Failure | None]:
+        """Say how the run stands once all has been done: (status, outputs, error)."""
         ...
 
     def stop(self, reason: str) -> None:

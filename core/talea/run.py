@@ -1,7 +1,7 @@
 """The whole path from a document to a result, on one screen.
 
     prepare   plan, house rules, adapter, features, inputs, tools, endpoints, compile
-    Prepared  .run(): gateway, session, execute, result
+    Prepared  .run(): opened (gateway, session), execute, result
 
 Everything that can be wrong before a run is found by `prepare`, and raised; a task that fails later
 is data in the `Result`.
@@ -12,8 +12,16 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -68,6 +76,8 @@ class Prepared:
     asker: Ask | None
     answerer: Any = None
     """The gateway's answerer, in an offline run or a replay."""
+    result: Result | None = field(default=None, init=False)
+    """What it came to; None until it has ended."""
     _root: Run | None = field(default=None, init=False)
 
     def stop(self) -> None:
@@ -77,6 +87,22 @@ class Prepared:
 
     async def run(self) -> Result:
         """Carry the run out. A task's failure is in the result; only a cancellation raises."""
+        try:
+            async with self.opened() as root:
+                hook = plugins.manager().hook
+                await hook.talea_execute(adapter=self.adapter, compiled=self.compiled, run=root)
+        except Exception:  # A framework's own fault ends the run, as data.
+            if self.result is None:
+                raise
+        assert self.result is not None
+        return self.result
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[Run]:
+        """Open what the run needs, and give it to whoever drives it; `result` is there afterwards.
+
+        What the driver raises ends the run, and is raised here as well.
+        """
         plan = self.plan
         gateway: Any = None
         if self.answerer is not None:
@@ -113,18 +139,14 @@ class Prepared:
                 session = (self.agents or self.adapter).session(root)
                 execution.session = await stack.enter_async_context(session)
                 execution.start(root)
-                hook = plugins.manager().hook
-                await hook.talea_execute(adapter=self.adapter, compiled=self.compiled, run=root)
-        except Exception as error:  # noqa: BLE001 - a framework's own fault ends the run, as data
-            broken = error
+                yield root
+        except BaseException as error:
+            broken = error if isinstance(error, Exception) else None
             root.stop("interrupted")
-        except BaseException:
-            root.stop("interrupted")
-            self._end(execution, root, None)
             raise
         finally:
             execution.close()
-        return self._end(execution, root, broken)
+            self.result = self._end(execution, root, broken)
 
     def _end(self, execution: Execution, root: Run, broken: Exception | None) -> Result:
         status, outputs, error = root.outcome()
@@ -152,11 +174,13 @@ def prepare(
     sinks: Sequence[Sink] = (),
     agents: str | None = None,
     run_id: str | None = None,
+    compiled: Any = None,
 ) -> Prepared:
     """Check all that a run needs, and compile. Nothing runs yet, and nothing is connected to.
 
     `replay` is a cassette or the path of one. `agents` names a framework whose agents answer on
-    `framework`'s schedule. Raises `DocumentError`, `UsageError` and its kinds, `UnsupportedError`.
+    `framework`'s schedule. `compiled` is the framework's object where it is there already.
+    Raises `DocumentError`, `UsageError` and its kinds, `UnsupportedError`.
     """
     document = _document(workflow)
     plan = _checked_plan(document)
@@ -179,9 +203,9 @@ def prepare(
         )
         for key, one in documents.items()
     }
-    compiled = plugins.manager().hook.talea_compile(
-        adapter=adapter, plan=plan, options=options or {}
-    )
+    if compiled is None:
+        hook = plugins.manager().hook
+        compiled = hook.talea_compile(adapter=adapter, plan=plan, options=options or {})
     return Prepared(
         plan,
         adapter,

@@ -21,9 +21,9 @@ from talea.failures import to_task_error
 from talea.gateway.cassette import Cassette, Player
 from talea.gateway.server import Answerer, Gateway
 from talea.gateway.standin import StandIn
+from talea.response_format import ResponseFormat, fits_strict
 from talea.schema import Schema, compile_schema
 from talea_simple.agent import Clients, answer
-from talea_simple.response_format import ResponseFormat, fits_strict
 
 CANARY = "sk-canary-0123456789abcdef"
 LEVEL = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from talea import ir
@@ -23,6 +23,7 @@ from talea.failures import harmless
 from talea.kernel.execution import Execution, Totals
 from talea.kernel.failure_rules import can_be_handled, is_handled, unmet
 from talea.kernel.item import do_item, wait
+from talea.kernel.snapshots import item_of, read_error, read_usage, save_ended, save_item
 from talea.kernel.work import Cell, Halt, Map, Progress, Record, Single
 from talea.plan import Plan, Step, check_inputs
 from talea.result import plain_address
@@ -82,6 +83,11 @@ class Run:
     def session(self) -> Any:
         """What the adapter's `session` gave for this run."""
         return self.execution.session
+
+    @property
+    def id(self) -> str:
+        """The run's id, which nested runs share."""
+        return self.execution.run_id
 
     # A task, whole ----------------------------------------------------------------------------
 
@@ -231,9 +237,13 @@ class Run:
 
     async def _do(self, record: Record, cell: Cell, via: Via | None) -> None:
         await do_item(cell, via)
-        if self._stops and cell.failure is not None:
+        if cell.failure is not None:
+            self._cancel_siblings(record, cell)
+
+    def _cancel_siblings(self, record: Record, failed: Cell) -> None:
+        if self._stops:
             for sibling in record.cells:
-                if sibling is not cell:
+                if sibling is not failed:
                     sibling.cancel(Halt("outer"))
 
     def child(self, cell: Cell) -> Run:
@@ -349,11 +359,16 @@ class Run:
             self._clean = False
             if status is Status.FAILED:
                 self._failed.append(i)
-        if self._failed and self._stops and not self.stopped and self.halted is None:
-            records, steps = self.records, self._steps
-            if not all(can_be_handled(f, steps, records) for f in self._failed):
-                self._stop_rest()
+        if self._failed and self._stops:
+            self._stop_if_unhandled()
         return ended
+
+    def _stop_if_unhandled(self) -> None:
+        if self.stopped or self.halted is not None:
+            return
+        records, steps = self.records, self._steps
+        if not all(can_be_handled(f, steps, records) for f in self._failed):
+            self._stop_rest()
 
     def _stop_rest(self) -> None:
         """Cancel all that has not ended, but for the handlers."""
@@ -389,6 +404,65 @@ class Run:
     def stop(self, reason: str) -> None:
         """Cancel all that has not ended; whoever drives the run then comes to its end."""
         self.halt(reason)
+
+    # What an earlier execution came to --------------------------------------------------------
+
+    def snapshot(self, i: int, k: int | None = None) -> dict[str, Any] | None:
+        """Give a task that has ended, or an item that is done, as JSON data for `adopt`."""
+        record = self.records[i]
+        if isinstance(record, TaskEnded):
+            return save_ended(record) if k is None else None
+        return None if k is None or record is None else save_item(record.cells[k])
+
+    def adopt(self, snapshots: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what an earlier execution came to, by `id`, or `id[k]` for an item.
+
+        What has begun here already stays as it is.
+        """
+        # Nothing is stopped before everything is known: what came after a failure had its end.
+        stops, self._stops = self._stops, False
+        for i in self.plan.order:
+            saved = snapshots.get(self._steps[i].id)
+            if saved is not None and self.records[i] is None:
+                self._adopt_task(i, saved)
+        self._stops = stops
+        for name, saved in snapshots.items():
+            found = item_of(name)
+            if found is not None and (i := self.plan.ids.get(found[0])) is not None:
+                self._adopt_item(i, found[1], saved)
+        if self._failed and stops:
+            self._stop_if_unhandled()
+
+    def _adopt_task(self, i: int, saved: Mapping[str, Any]) -> None:
+        record = self.records[i] = Record()
+        record.output, record.error = saved["output"], read_error(saved)
+        record.recovered, record.agent = saved.get("recovered", False), saved.get("agent")
+        record.attempts = saved.get("attempts", 0)
+        if self.around is not None:
+            self.totals(i).attempts += record.attempts
+        if (used := read_usage(saved)) is not None:
+            for total in self.usages(i):
+                total.model_calls += used.model_calls
+                total.end_call(used)
+        self._end(i, record, Status(saved["status"]), saved.get("reason"))
+
+    def _adopt_item(self, i: int, k: int, saved: Mapping[str, Any]) -> None:
+        if self.records[i] is None and not self._waits_for[i]:
+            self.open(i)
+        record = self.records[i]
+        if not isinstance(record, Map) or k >= len(record.cells):
+            return
+        cell = record.cells[k]
+        if cell.progress is not Progress.NEW:
+            return
+        error = read_error(saved)
+        if error is None:
+            cell.progress, cell.output = Progress.DONE, saved["output"]
+            cell.recovered = saved.get("recovered", False)
+        else:
+            cell.progress = Progress.FAILED
+            cell.failure = TaskError(error.type, error.message, error.address)
+            self._cancel_siblings(record, cell)
 
     def usages(self, i: int) -> list[Usage]:
         """Give where a model call of a task is counted: there, at tasks around it, for the run."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from talea.adapter import AgentAnswer, AgentCall, AgentTool, Endpoint
 from talea.errors import ErrorType, TaskError
 from talea.events import Usage
-from talea_simple.response_format import ResponseFormat
+from talea.response_format import ResponseFormat
 
 if TYPE_CHECKING:
     import ssl
