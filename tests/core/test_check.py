@@ -735,6 +735,42 @@ ERRORS = [
         "the fallback must be text",
         "quote it, or declare `output`",
     ),
+    # Names that lack what stands before them.
+    Case(
+        "an input that is named alone",
+        """
+        inputs: {topic: {type: string}}
+        tasks: {t: {value: "{{ ▶topic }}"}}
+        """,
+        "unknown name 'topic'",
+        "did you mean `inputs.topic`?",
+    ),
+    Case(
+        "an input that is named alone in an agent's text",
+        """
+        inputs: {topic: {type: string}}
+        agents: {w: {goal: "{{ ▶topic }}"}}
+        tasks: {t: {value: 1}}
+        """,
+        "unknown name 'topic'",
+        "did you mean `inputs.topic`?",
+    ),
+    Case(
+        "a task that is named alone, from inside a block",
+        """
+        tasks:
+          notes: {value: [1]}
+          b: {tasks: {t: {for_each: ▶notes, value: 1}}}
+        """,
+        "unknown name 'notes'",
+        "did you mean `tasks.notes.output`?",
+    ),
+    Case(
+        "a boolean of YAML 1.1",
+        "tasks: {t: {value: 1, when: ▶no}}",
+        "unknown name 'no'",
+        "write false",
+    ),
     # Expressions that cannot be parsed.
     Case(
         "a condition in braces",

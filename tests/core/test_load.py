@@ -337,6 +337,7 @@ SYNTAX = [
     ),
     ("a: {b: 1\nc: 2\n", 2, 2, "inside the { of line 1", "close the bracket"),
     ("a:\n  b: 1\n c: 2", 3, 2, "a key was expected here", "in one column"),
+    ("a: {b:}", 1, 6, "a colon alone", "write a space after the colon"),
     ("a: - b", 1, 4, "a list cannot begin here", "on the next line"),
     ('a: "\\q"', 1, 5, "no such escape", "write two, or use single quotes"),
     ("a: {{ inputs.x }}", 1, 4, "must be quoted", 'quote the text: "{{ inputs.x }}"'),

@@ -39,6 +39,7 @@ _NOT_HERE = {
     "tasks": ("there are no `tasks` here", "an agent is described by `inputs` alone"),
     "run": ("there is no `run` here", "an agent is described by `inputs` alone"),
 }
+_YAML_1_1 = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
 class Paths:
@@ -101,7 +102,7 @@ class Paths:
     def agent_text(self, root: ir.Workflow, place: Place, template: Template, names: Names) -> None:
         """Check a text that describes an agent."""
         for path in template.paths:
-            self._name(root, place, path, names)
+            self._name(root, place, path, names, None)
         self._braces(root, place, template, root.inputs)
 
     # The names that a task brings.
@@ -207,7 +208,7 @@ class Paths:
 
     def _path(self, plan: Plan, step: Step | None, place: Place, path: Path, names: Names) -> None:
         if path.root != "tasks":
-            self._name(plan.workflow, place, path, names)
+            self._name(plan.workflow, place, path, names, plan)
             return
         name = path.task or ""
         owner = plan if name in plan.ids else self.task(plan, name, place, path)
@@ -234,11 +235,14 @@ class Paths:
             shape = self._shapes.output(found) if known else _ATTRIBUTES[attribute]
             self._nowhere(plan.workflow, place, path, follow(shape, rest)[1])
 
-    def _name(self, root: ir.Workflow, place: Place, path: Path, names: Names) -> None:
-        """Check a path from `inputs`, `item` and the like."""
+    def _name(
+        self, root: ir.Workflow, place: Place, path: Path, names: Names, plan: Plan | None
+    ) -> None:
+        """Check a path from `inputs`, `item` and the like; `plan` is whose tasks are in scope."""
         shape = names.get(path.root)
         if shape is None:
             message, hint = _NOT_HERE.get(path.root, (f"unknown name {path.root!r}", None))
+            hint = hint or _in_full(path.root, names.get("inputs"), plan)
             hint = hint or self._problems.meant(path.root, names)
             if place[-1] == "when" and path.root in ("item", "index"):
                 hint = "`when` decides on the whole task, before its items"
@@ -344,6 +348,16 @@ class Paths:
                     hint=f"write `{{{{ inputs.{match[1]} }}}}` for the input",
                     severity=Severity.WARNING,
                 )
+
+
+def _in_full(name: str, inputs: Shape | None, plan: Plan | None) -> str | None:
+    """Give what to write for an input or a task that is named alone, or for YAML 1.1's yes."""
+    if isinstance(inputs, Object) and name in inputs.fields:
+        return f"did you mean `inputs.{name}`?"
+    if plan is not None and visible(plan, name) is not None:
+        return f"did you mean `tasks.{name}.output`?"
+    truth = _YAML_1_1.get(name.lower())
+    return f"write {truth}" if truth else None
 
 
 def _may_be_skipped(step: Step, skipped: set[int]) -> bool:

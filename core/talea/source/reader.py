@@ -328,6 +328,11 @@ _BROKEN = (
         at="began",
     ),
     _Broken(
+        "plain scalar; found unexpected ':'",
+        "a colon alone ends no key here",
+        "write a space after the colon, or quote the text",
+    ),
+    _Broken(
         "did not find expected ',' or",
         "this is not what follows inside the {bracket} of line {line}",
         "close the bracket, or quote the text if it holds , : or brackets",
