@@ -1,0 +1,77 @@
+"""How a compiled object runs without talea's `run`: LangGraph calls it, and it makes its own run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+from talea.errors import UsageError
+from talea.events import Status
+from talea_langgraph.blueprint import Blueprint
+from talea_langgraph.driver import Driver
+
+_UNFINISHED = frozenset({Status.PENDING, Status.WAITING})
+
+
+@dataclass
+class Settings:
+    """What a run is told beyond its document: LangGraph's context. As for `talea.run`."""
+
+    tools: Any = None
+    model: str | None = None
+    answers: Any = None
+    ask: Any = None
+    offline: bool = False
+    replay: Any = None
+    allow_hosts: Any = ()
+    sinks: Any = ()
+    agents: str | None = None
+    run_id: str | None = None
+
+    @classmethod
+    def of(cls, context: Any) -> Settings:
+        """Read a context; what is not of this kind is somebody else's, and says nothing here."""
+        if isinstance(context, cls):
+            return context
+        if not isinstance(context, Mapping):
+            return cls()
+        given = cast("Mapping[str, Any]", context)
+        known = {field.name for field in fields(cls)}
+        if unknown := [name for name in given if name not in known]:
+            hint = f"there are {', '.join(sorted(known))}"
+            raise UsageError(f"unknown settings in the context: {', '.join(unknown)}", hint)
+        return cls(**given)
+
+
+@asynccontextmanager
+async def alone(
+    compiled: Any,
+    blueprint: Blueprint,
+    inputs: Mapping[str, Any],
+    context: Any,
+    *,
+    interrupts: bool,
+) -> AsyncGenerator[Driver]:
+    """Open a run of its own for a compiled object. Raises `RunError` at the end if it failed."""
+    from talea.run import prepare
+
+    settings = Settings.of(context)
+    plan = blueprint.plan
+    asks = any(step.kind == "ask" for inner in plan.plans() for step in inner.steps)
+    if asks and not interrupts and settings.ask is None and settings.answers is None:
+        raise UsageError(
+            f"{plan.name!r} asks a person, and nobody is there to answer",
+            "give the graph a checkpointer, and it interrupts; or `ask` or `answers` in the context",
+        )
+    told = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    prepared = prepare(plan.workflow, inputs, framework="langgraph", compiled=compiled, **told)
+    async with prepared.opened() as run:
+        yield Driver(run, interrupts=interrupts)
+    result = prepared.result
+    assert result is not None
+    # Interrupted, by a question or where the user wants it, is no failure.
+    stands = interrupts and any(task.status in _UNFINISHED for task in result.tasks.values())
+    if not stands:
+        result.raise_for_failure()

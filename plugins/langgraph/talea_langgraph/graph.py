@@ -1,0 +1,296 @@
+"""A plan as a compiled StateGraph: a node for each task, list joins, Sends, subgraphs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
+
+from langgraph.config import get_config
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Send
+
+from talea.plan import Step
+from talea_langgraph import savers
+from talea_langgraph.alone import Settings, alone
+from talea_langgraph.blueprint import Blueprint
+from talea_langgraph.driver import Driver, Part, Place, place
+from talea_langgraph.structure import is_sent, levels
+
+if TYPE_CHECKING:
+    from talea.adapter import Run
+
+_SPARE_STEPS = 10
+_CHANNELS = frozenset({"inputs", "results", "outputs"})
+_OUTPUTS = "outputs.render"
+
+
+def merge(old: dict[str, Any], new: dict[str, Any] | None) -> dict[str, Any]:
+    """Add results to those that are there; None forgets them, as a new run on a thread does."""
+    return {} if new is None else {**old, **new}
+
+
+class State(TypedDict, total=False):
+    """The state of a graph, JSON throughout.
+
+    `results` holds, by the task's id (or `id[k]` for an item), its status, output and error.
+    `outputs` is there once a workflow that declares outputs has succeeded.
+    """
+
+    inputs: dict[str, Any]
+    results: Annotated[dict[str, Any], merge]
+    outputs: dict[str, Any]
+
+
+class Item(TypedDict):
+    """What a Send carries to the node that does one item."""
+
+    index: int
+    item: Any
+
+
+class WorkflowBuilder(StateGraph[Any, Any, Any, Any]):
+    """A StateGraph of a workflow; it may be added to, and compiled again with other settings."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(State, context_schema=Settings)
+        self.blueprint = blueprint
+
+    def compile(self, checkpointer: Any = None, **settings: Any) -> WorkflowGraph:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Compile, as any StateGraph is compiled."""
+        deferred = checkpointer if isinstance(checkpointer, str) else None
+        settings.setdefault("name", self.blueprint.plan.name)
+        compiled = super().compile(None if deferred else checkpointer, **settings)
+        depth = levels(self.blueprint.plan, self.blueprint.choices.maps).depth
+        attributes = vars(compiled) | {
+            "config": {"recursion_limit": depth + _SPARE_STEPS},
+            "auto_validate": False,
+        }
+        return WorkflowGraph(blueprint=self.blueprint, deferred=deferred, **attributes)
+
+
+class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
+    """A workflow as a compiled StateGraph.
+
+    It runs by itself, as LangGraph's graphs do: `await graph.ainvoke({"inputs": {…}})`. What a run
+    needs beyond the document is its context: `context={"tools": [search], "model": "openai/…"}`.
+    """
+
+    def __init__(
+        self, *, blueprint: Blueprint, deferred: str | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(**attributes)
+        self.blueprint = blueprint
+        self.deferred = deferred
+        """A saver that is opened for each execution."""
+
+    async def drive(
+        self, driver: Driver, graph_input: Any = None, config: Any = None, **settings: Any
+    ) -> None:
+        """Carry out a run on this graph."""
+        modes = ["values"] if driver.resumed else list[str]()
+        parts = super().astream(
+            {"results": {}} if graph_input is None else graph_input,
+            config,
+            context=cast("Any", driver),
+            stream_mode=cast("Any", modes),
+            **settings,
+        )
+        last: Any = None
+        async for part in parts:
+            last = part
+        if last is not None:
+            driver.adopt(last[-1].get("results"))
+
+    async def carry_out(self, run: Run) -> None:
+        """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
+        async with self._with_saver() as graph:
+            inputs = {"inputs": run.inputs}
+            if graph.checkpointer is None:
+                await graph.drive(Driver(run), inputs)
+                return
+            config: Any = {"configurable": {"thread_id": run.id}}
+            state = await graph.aget_state(config)
+            found: Mapping[str, Any] = state.values.get("results") or {}
+            driver = Driver(run, resumed=bool(found))
+            # What was cut off has come to no end of its own: it is for this run to do.
+            kept = {name: one for name, one in found.items() if one.get("status") != "cancelled"}
+            driver.adopt(kept)
+            # A process that is killed between two writes leaves nothing to go on with; then the
+            # graph starts anew, and its nodes find that they are done.
+            goes_on = bool(state.next) and len(kept) == len(found)
+            again = Command[Any]() if goes_on else inputs
+            await graph.drive(driver, again, config, **self._durability())
+
+    @asynccontextmanager
+    async def _with_saver(self) -> AsyncGenerator[WorkflowGraph]:
+        if self.deferred is None:
+            yield self
+            return
+        async with savers.opened(self.deferred) as saver:
+            yield self.copy({"checkpointer": saver, "deferred": None})
+
+    def _durability(self) -> dict[str, Any]:
+        chosen = self.blueprint.choices.durability
+        return {} if chosen is None else {"durability": chosen}
+
+    async def astream(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Any, config: Any = None, *, context: Any = None, **settings: Any
+    ) -> AsyncGenerator[Any]:
+        """Stream a run, as any graph does. The context is a `Settings`, or a mapping of them.
+
+        Raises `RunError` at the end of a run that failed, `InputError` and the like before.
+        """
+        if settings.get("durability") is None:
+            settings |= self._durability()
+        async with self._with_saver() as graph:
+            resumed = input is None or isinstance(input, Command)
+            inside = _is_inside()
+            if resumed:
+                inputs: Any = (await graph.aget_state(config)).values.get("inputs")
+            else:
+                inputs = input.get("inputs")
+            saves = inside or graph.checkpointer is not None
+            execution = alone(self, self.blueprint, inputs or {}, context, interrupts=saves)
+            async with execution as driver:
+                driver.resumed = resumed or inside
+                if not resumed:
+                    input = {"inputs": driver.run.inputs, "results": None}
+                parts = CompiledStateGraph.astream(
+                    graph, input, config, context=cast("Any", driver), **settings
+                )
+                async with aclosing(cast("AsyncGenerator[Any]", parts)):
+                    async for part in parts:
+                        yield part
+                if resumed:
+                    state = await graph.aget_state(config)
+                    driver.adopt(state.values.get("results"))
+
+
+def _is_inside() -> bool:
+    """Say whether this is called within a node of another graph."""
+    try:
+        get_config()
+    except RuntimeError:
+        return False
+    return True
+
+
+def make_graph(blueprint: Blueprint) -> WorkflowGraph:
+    """Build the graph of a plan; the parts of it are there already."""
+    plan, maps = blueprint.plan, blueprint.choices.maps
+    builder = WorkflowBuilder(blueprint)
+    ends = [_node_name(step) for step in plan.steps]
+    for step in plan.steps:
+        name = _node_name(step)
+        part: Part | None = blueprint.parts.get(id(step.plan))
+        if is_sent(step, maps):
+            ends[step.index] = f"{name}.end"
+            _add_map(builder, step, name, part)
+        else:
+            builder.add_node(name, _task_node(step, part), input_schema=State)
+    for step in plan.steps:
+        _add_edge(builder, [ends[d] for d in step.dependencies], _node_name(step))
+    last = [ends[step.index] for step in plan.steps if not step.successors]
+    if plan.outputs is not None and plan.path == ():
+        builder.add_node(_OUTPUTS, _render_outputs, input_schema=State)
+        _add_edge(builder, last, _OUTPUTS)
+        last = [_OUTPUTS]
+    for name in last or [START]:
+        builder.add_edge(name, END)
+    return builder.compile(blueprint.choices.checkpointer)
+
+
+def _add_edge(builder: WorkflowBuilder, before: list[str], name: str) -> None:
+    match before:
+        case []:
+            builder.add_edge(START, name)
+        case [one]:
+            builder.add_edge(one, name)
+        case _:
+            builder.add_edge(before, name)  # One edge of many: each by itself would run the node.
+
+
+def _node_name(step: Step) -> str:
+    """Name a node: by the task's id, which LangGraph takes unless a channel has that name."""
+    return f"{step.id}.task" if step.id in _CHANNELS else step.id
+
+
+def _task_node(step: Step, part: Part | None) -> Any:
+    """Make the node that does the whole of a task."""
+    i, id = step.index, step.id
+
+    async def node(state: State, runtime: Any) -> dict[str, Any] | None:
+        driver: Driver = runtime.context
+        if driver.resumed:
+            driver.adopt(state.get("results"))
+        record = await driver.run.task(i)
+        return {"results": {id: driver.run.snapshot(i)}} if record.ended else None
+
+    if part is None and step.kind != "ask":
+        return node
+
+    async def placed(state: State, runtime: Any) -> dict[str, Any] | None:
+        token = place.set(Place(runtime.context, part))
+        try:
+            return await node(state, runtime)
+        finally:
+            place.reset(token)
+
+    return placed
+
+
+def _add_map(builder: WorkflowBuilder, step: Step, name: str, part: Part | None) -> None:
+    """Add the three nodes of a map: the list, each item, the join."""
+    i, id, item_name, end_name = step.index, step.id, f"{name}.item", f"{name}.end"
+
+    async def begin(state: State, runtime: Any) -> Command[Any]:
+        driver: Driver = runtime.context
+        if driver.resumed:
+            driver.adopt(state.get("results"))
+        items = driver.run.open(i)
+        if not items:
+            return Command(goto=end_name)
+        return Command(
+            goto=[Send(item_name, Item(index=k, item=item)) for k, item in enumerate(items)]
+        )
+
+    async def do_item(state: Item, runtime: Any) -> dict[str, Any] | None:
+        driver: Driver = runtime.context
+        k = state["index"]
+        if driver.resumed:
+            driver.adopt(_read_results())
+        token = place.set(Place(driver, part))
+        try:
+            await driver.run.item(i, k)
+        finally:
+            place.reset(token)
+        saved = driver.run.snapshot(i, k)
+        return None if saved is None else {"results": {f"{id}[{k}]": saved}}
+
+    async def join(state: State, runtime: Any) -> dict[str, Any] | None:
+        driver: Driver = runtime.context
+        if driver.resumed:
+            driver.adopt(state.get("results"))
+        record = driver.run.close(i)
+        return {"results": {id: driver.run.snapshot(i)}} if record.ended else None
+
+    builder.add_node(name, begin, input_schema=State, destinations=(item_name, end_name))
+    builder.add_node(item_name, do_item, input_schema=Item)
+    builder.add_node(end_name, join, input_schema=State)
+    builder.add_edge(item_name, end_name)
+
+
+def _read_results() -> dict[str, Any]:
+    """Read the state within a node that was sent to, which is given only what was sent."""
+    read: Any = get_config()["configurable"]["__pregel_read"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+    return read("results", False)
+
+
+async def _render_outputs(state: State, runtime: Any) -> dict[str, Any] | None:
+    driver: Driver = runtime.context
+    if driver.resumed:
+        driver.adopt(state.get("results"))
+    _, outputs, _ = driver.run.outcome()
+    return None if outputs is None else {"outputs": outputs}
