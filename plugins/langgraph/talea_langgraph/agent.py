@@ -67,7 +67,7 @@ async def answer(call: AgentCall) -> AgentAnswer:
     if answering.refusal is not None:
         return AgentAnswer(output=None, refusal=answering.refusal)
     conversation: list[BaseMessage] = found["messages"]
-    text = conversation[-1].text
+    text = str(conversation[-1].text)  # A plain text, not LangChain's own kind of one.
     return AgentAnswer(wanted.read(text) if wanted else text, conversation=conversation)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import SecretStr
+
 from talea.adapter import Endpoint
 from talea.errors import ErrorType, TaskError
 
@@ -63,15 +65,15 @@ class Clients:
 
     def model(self, endpoint: Endpoint, *, streams: bool) -> BaseChatModel:
         """Make the chat model of an endpoint."""
-        from langchain.chat_models import init_chat_model
-
         if endpoint.base_url is None:
             return _by_provider(endpoint, streams=streams)
-        model: Any = init_chat_model(
-            endpoint.model,
-            model_provider="openai",  # Every endpoint with an address speaks chat completions.
+        from talea_langgraph.model import ChatModel
+
+        # Every endpoint with an address speaks chat completions.
+        model: Any = ChatModel(
+            model=endpoint.model,
             base_url=endpoint.base_url,
-            api_key=endpoint.key() or _NO_KEY,
+            api_key=SecretStr(endpoint.key() or _NO_KEY),
             max_retries=0,  # The kernel retries.
             http_async_client=self.http,
             http_client=self.blocking,
