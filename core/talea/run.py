@@ -162,7 +162,7 @@ def prepare(
     workflow: ir.Workflow | str | Path,
     inputs: Mapping[str, Any] | None = None,
     *,
-    framework: str = DEFAULT_FRAMEWORK,
+    framework: str | Adapter[Any] = DEFAULT_FRAMEWORK,
     tools: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]] | None = None,
     model: str | None = None,
     options: Mapping[str, str] | None = None,
@@ -184,8 +184,8 @@ def prepare(
     """
     document = _document(workflow)
     plan = _checked_plan(document)
-    adapter = plugins.get_adapter(framework)
-    others = plugins.get_adapter(agents) if agents is not None and agents != framework else None
+    adapter = framework if isinstance(framework, Adapter) else plugins.get_adapter(framework)
+    others = plugins.get_adapter(agents) if agents is not None and agents != adapter.name else None
     _check_features(plan, adapter, others)
     if offline and replay is not None:
         raise UsageError("a run is either offline or a replay", "leave one of them out")
@@ -215,7 +215,7 @@ def prepare(
         bound,
         endpoints,
         run_id or secrets.token_hex(8),
-        [*sinks, *plugins.sinks(document, framework)],
+        [*sinks, *plugins.sinks(document, adapter.name)],
         _listed(answers),
         ask,
         _answerer(offline, replay),

@@ -15,9 +15,9 @@ pytest.importorskip("talea_crewai.framework")
 from crewai.events import crewai_event_bus
 
 import oracle.generator
-from oracle.cases import Case, load_cases
 from oracle.harness import Observation, observe_here, wrong
-from oracle.looptime import VirtualLoop
+from talea.conformance.cases import Case, load_cases
+from talea.conformance.looptime import VirtualLoop
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of CrewAI's own code
 STYLES = ("auto", "flow")

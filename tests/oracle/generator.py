@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
+from talea.conformance.scenario import Answer, Behaviour, Scenario
 from talea.ir import Workflow
-
-from .scenario import Answer, Behaviour, Scenario
 
 _Choice = TypeVar("_Choice")
 _TRIGGERS = ("all_success", "none_failed", "one_success", "one_failed", "all_done")

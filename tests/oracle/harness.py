@@ -7,215 +7,19 @@ differences(expected, outcome)                 ──▶ what is not so
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 from talea import ir
-from talea.adapter import Adapter, AgentAnswer, AgentCall, AskCall, Options, Run, Unanswered
-from talea.errors import TaskError
-from talea.events import Event, RunEnded, TaskEnded, Usage
-from talea.plan import Plan
-from talea.result import Result
-from talea.run import prepare
-from talea.tools import ToolContext
+from talea.conformance.outcome import Outcome
+from talea.conformance.scenario import Scenario
+from talea.conformance.world import Observation, observe, observe_here
 
-from . import order
-from .interpreter import Outcome, TaskOutcome, interpret, take_answer
-from .looptime import run_in_virtual_time
-from .scenario import MICROSECONDS, Scenario, microseconds, plain
-from .schemas import Misfit
+from .interpreter import interpret
 
-_CONTEXT = "talea_context"
-
-
-@dataclass(slots=True)
-class Observation:
-    """What a real run came to, and which rules of order its events break."""
-
-    outcome: Outcome
-    problems: list[str]
-    result: Result
-    events: list[Event]
-
-
-class World:
-    """The scenario as code: tools, agents and a person that follow it."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        self.calls: list[str] = []
-        self.numbers = Counter[str]()
-        self.refused: set[tuple[str, int]] = set()
-
-    async def call(self, address: str, *, echo: Any) -> tuple[Any, int]:
-        """Let a call go as the scenario says. Gives its result and the tokens it used."""
-        self.calls.append(address)
-        number = self.numbers[plain(address)]
-        self.numbers[plain(address)] += 1
-        behaviour = self.scenario.behaviour(address, number)
-        if behaviour.hang:
-            await asyncio.get_running_loop().create_future()
-        await asyncio.sleep(self.scenario.delay(address, number) / MICROSECONDS)
-        if behaviour.error:
-            raise TaskError(behaviour.error, "as the scenario says")
-        return (echo if behaviour.echo else behaviour.result), behaviour.tokens
-
-    def tool(self, arguments: set[str]) -> Callable[..., Any]:
-        """Make a tool that takes these arguments, all optional."""
-
-        async def tool(**given: Any) -> Any:
-            """Follow the scenario."""
-            context: ToolContext = given.pop(_CONTEXT)
-            result, _ = await self.call(context.address, echo=given)
-            return result
-
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            inspect.Parameter(name, keyword, default=None, annotation=Any) for name in arguments
-        ]
-        own = inspect.Parameter(_CONTEXT, keyword, annotation=ToolContext)
-        cast("Any", tool).__signature__ = inspect.Signature([*parameters, own])
-        return tool
-
-    async def ask(self, call: AskCall) -> Any:
-        """Answer a question as the scenario says."""
-        address = plain(call.address)
-        number = self.numbers[address]
-        answer = self.scenario.answer(address, number)
-        if answer is None or (address, number) in self.refused:
-            raise Unanswered
-        await asyncio.sleep(answer.delay)
-        self.numbers[address] += 1
-        schema = call.schema.schema if call.schema else {"type": "string"}
-        try:
-            take_answer(answer.value, cast("Any", schema))
-        except Misfit:
-            if self.scenario.is_last_answer(address, number):
-                self.refused.add((address, number + 1))
-        return answer.value
-
-
-class Agents(Adapter[None]):
-    """Agents that follow a scenario, on whatever framework's schedule."""
-
-    name = "scenario"
-    features = {}
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def compile(self, plan: Plan, options: Options) -> None:
-        """Refuse: only agents are here."""
-        raise NotImplementedError
-
-    async def execute(self, compiled: None, run: Run) -> None:
-        """Refuse: only agents are here."""
-        raise NotImplementedError
-
-    async def answer(self, call: AgentCall) -> AgentAnswer:
-        """Answer with one model call."""
-        call.begin_turn()
-        result, tokens = await self.world.call(call.address, echo=call.prompt)
-        call.end_turn(Usage(input_tokens=tokens))
-        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-        return AgentAnswer(text)
-
-
-def observe(
-    workflow: ir.Workflow,
-    inputs: Mapping[str, Any],
-    scenario: Scenario,
-    framework: str = "simple",
-    options: Mapping[str, str] | None = None,
-) -> Observation:
-    """Run a workflow for real, in virtual time. Raises InputError if the inputs do not fit."""
-    return run_in_virtual_time(observe_here(workflow, inputs, scenario, framework, options))
-
-
-async def observe_here(
-    workflow: ir.Workflow,
-    inputs: Mapping[str, Any],
-    scenario: Scenario,
-    framework: str = "simple",
-    options: Mapping[str, str] | None = None,
-) -> Observation:
-    """Run a workflow for real, on the event loop that is there."""
-    world = World(scenario)
-    events: list[Event] = []
-    arguments = arguments_of(workflow)
-    prepared = prepare(
-        workflow,
-        inputs,
-        framework=framework,
-        options=options,
-        tools={name: world.tool(arguments) for name in workflow.tools},
-        ask=world.ask,
-        sinks=[events.append],
-    )
-    prepared.agents = Agents(world)
-    result = await prepared.run()
-    outcome = outcome_of(result, events, world.calls)
-    return Observation(outcome, order.problems(workflow, events), result, events)
-
-
-def arguments_of(workflow: ir.Workflow) -> set[str]:
-    """Give the names of all arguments that the tools of a workflow take, or are given."""
-    found: set[str] = set()
-    for tool in workflow.tools.values():
-        found |= (tool.parameters or {}).get("properties", {}).keys()  # type: ignore[union-attr]
-    plans: list[Mapping[str, ir.TaskModel]] = [workflow.tasks]
-    plans += [inner.tasks for inner in workflow.workflows.values()]
-    for tasks in plans:
-        for task in tasks.values():
-            if isinstance(task, ir.BlockTask):
-                plans.append(task.tasks)
-            elif isinstance(task, ir.ToolTask):
-                found |= task.with_.keys()
-    return found
-
-
-def outcome_of(result: Result, events: list[Event], calls: list[str]) -> Outcome:
-    """Tell a result as the oracle tells it, with the full addresses that events hold."""
-    addresses: dict[str, str | None] = {}
-    ends: list[tuple[int, str, str]] = []
-    final: RunEnded | None = None
-    for event in events:
-        if isinstance(event, TaskEnded):
-            addresses[plain(event.address)] = event.error.address if event.error else None
-            ends.append((microseconds(event.time), event.address, str(event.status)))
-        elif isinstance(event, RunEnded):
-            final = event
-    tasks = {
-        address: TaskOutcome(
-            str(task.status),
-            task.reason,
-            task.output,
-            str(task.error.type) if task.error else None,
-            addresses.get(address) if task.error else None,
-            task.recovered,
-            task.attempts,
-        )
-        for address, task in result.tasks.items()
-    }
-    assert final
-    error = final.error
-    return Outcome(
-        str(result.status),
-        str(error.type) if error else None,
-        error.address if error else None,
-        result.outputs,
-        tasks,
-        calls,
-        ends,
-        microseconds(result.duration),
-    )
-
+__all__ = ["Observation", "determined", "differences", "facts", "observe", "observe_here", "wrong"]
 
 Facts = dict[str, Any]
 """What is so, by what it is about: `run.status`, `a[0]/b.attempts`."""
@@ -286,4 +90,16 @@ def differences(certain: Facts, outcome: Outcome) -> list[str]:
         for key, value in certain.items()
         if (key not in found or found[key] != value)
         and not (key not in found and key.rpartition(".")[0] not in outcome.tasks and not value)
+        and not _ended_by_a_limit(key.rpartition(".")[0], outcome)
     ]
+
+
+def _ended_by_a_limit(address: str, outcome: Outcome) -> bool:
+    """Say whether a crossed limit ended a task or one around it: what had ended by then, and what
+    in the same instant had not, is left to time (rule 3)."""
+    while address:
+        task = outcome.tasks.get(address) or outcome.tasks.get(address.partition("[")[0])
+        if task is not None and (task.status, task.reason) == ("cancelled", "limit"):
+            return True
+        address = address.rpartition("/")[0]
+    return False

@@ -20,49 +20,19 @@ from random import Random
 from typing import Any, cast
 
 from talea import ir
+from talea.conformance.outcome import Outcome, TaskOutcome
+from talea.conformance.scenario import Scenario, microseconds, plain
 from talea.errors import NEVER_RECOVERED, NEVER_RETRIED, RETRIED_BY_DEFAULT, InputError
 from talea.ir import OnFailure, Trigger
 
 from . import schemas
 from .expressions import WrongExpression, decide, evaluate, render, render_text
 from .graph import Node, nodes_of
-from .scenario import Scenario, microseconds, plain
 from .schemas import Misfit, takes_raw_text
 from .virtual import Cancelled, Clock, Need, Process, Steps, TimedOut, Wait
 
 Names = Mapping[str, Any]
 FAILURES = ("failed", "upstream_failed")
-
-
-@dataclass(slots=True)
-class TaskOutcome:
-    """How one task ended, or stands. `error_address` is the full one, with every `#n`."""
-
-    status: str = "pending"
-    reason: str | None = None
-    output: Any = None
-    error_type: str | None = None
-    error_address: str | None = None
-    recovered: bool = False
-    attempts: int = 0
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a run ended. `tasks` is by address without `#n`; times are in microseconds.
-
-    `calls` holds the full address of every call of a tool or agent, in the order in which they
-    began. `ends` holds (time, full address, status) of every task that ended.
-    """
-
-    status: str
-    error_type: str | None
-    error_address: str | None
-    outputs: Any
-    tasks: dict[str, TaskOutcome]
-    calls: list[str]
-    ends: list[tuple[int, str, str]]
-    duration: int
 
 
 class TaskFailed(Exception):

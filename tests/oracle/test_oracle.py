@@ -7,10 +7,10 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from oracle.cases import Case, load_cases
 from oracle.generator import Sample, samples
 from oracle.harness import facts
 from oracle.interpreter import interpret
+from talea.conformance.cases import Case, load_cases
 
 LAWS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

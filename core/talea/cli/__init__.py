@@ -21,6 +21,10 @@ COMMANDS = {
     "frameworks": ("listing:frameworks", "List the frameworks."),
     "plugins": ("listing:plugins", "List the plugins."),
     "schema": ("schema:schema", "Print the JSON Schema of workflows, for editors."),
+    "conformance": (
+        "conformance:conformance",
+        "Run the language's own cases on a framework.",
+    ),
     "init": ("init:init", "Write a workflow to start from."),
 }
 FAILED, INVALID, LACKING, WAITING, INTERRUPTED = 1, 2, 3, 4, 130

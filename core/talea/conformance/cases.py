@@ -1,6 +1,6 @@
-"""Small workflows with hand-computed outcomes, as data: the same for the oracle and every framework.
+"""Small workflows with hand-computed outcomes, as data: the same for every framework.
 
-The files are `tests/cases/*.yaml`, each a list of cases:
+The files are `cases/*.yaml` beside this module, each a list of cases:
 
     - case: a skip travels                  # unique name
       rule: Ends 1                          # the part of docs/language.md that it holds
@@ -38,12 +38,11 @@ from typing import Any, cast
 
 import yaml
 
+from talea.conformance.outcome import Outcome
+from talea.conformance.scenario import Answer, Behaviour, Scenario, microseconds
 from talea.ir import Workflow
 
-from .interpreter import Outcome
-from .scenario import Answer, Behaviour, Scenario, microseconds
-
-FOLDER = Path(__file__).parent.parent / "cases"
+FOLDER = Path(__file__).parent / "cases"
 _DOCUMENT = Workflow.model_fields.keys() - {"name"}
 _OWN = {"case", "rule", "given", "calls", "answers", "timing", "expect"}
 _BEHAVIOUR = {field.name for field in fields(Behaviour)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from talea import ir
+from talea.conformance.scenario import plain
 from talea.events import (
     Event,
     InnerStarted,
@@ -14,9 +15,7 @@ from talea.events import (
     TaskStarted,
     TaskWaiting,
 )
-
-from .graph import nodes_of
-from .scenario import plain
+from talea.plan import Plan, make_plan
 
 
 def problems(workflow: ir.Workflow, events: list[Event]) -> list[str]:
@@ -71,17 +70,14 @@ def dependencies(workflow: ir.Workflow) -> dict[str, tuple[str, ...]]:
     """Give the dependencies of every task, by its address without `[i]` and `#n`."""
     found: dict[str, tuple[str, ...]] = {}
 
-    def add(place: str, tasks: Mapping[str, ir.TaskModel], process: ir.Process) -> None:
-        for node in nodes_of(tasks, process):
-            address = place + node.id
-            found[address] = node.dependencies
-            if isinstance(node.task, ir.BlockTask):
-                add(f"{address}/", node.task.tasks, node.task.process)
-            elif isinstance(node.task, ir.WorkflowTask):
-                inner = workflow.workflows[node.task.workflow]
-                add(f"{address}/", inner.tasks, inner.process)
+    def add(place: str, plan: Plan) -> None:
+        for step in plan.steps:
+            address = place + step.id
+            found[address] = tuple(plan.steps[i].id for i in step.dependencies)
+            if step.plan is not None:
+                add(f"{address}/", step.plan)
 
-    add("", workflow.tasks, workflow.process)
+    add("", make_plan(workflow))
     return found
 
 

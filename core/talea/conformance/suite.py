@@ -1,0 +1,41 @@
+"""The kit in pytest: a plugin's author subclasses `ConformanceSuite`, in three lines.
+
+from talea.conformance.suite import ConformanceSuite
+
+class TestEcho(ConformanceSuite):
+    framework = "echo"
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pytest
+
+from talea.conformance.cases import Case, load_cases
+from talea.conformance.looptime import VirtualLoop
+from talea.conformance.verify import verify_case
+from talea.plugins import get_adapter
+
+
+class ConformanceSuite:
+    """A test for each case, in virtual time unless `real_time` is set."""
+
+    framework: ClassVar[str]
+    options: ClassVar[Mapping[str, str]] = {}
+    real_time: ClassVar[bool] = False
+
+    def make_loop(self) -> asyncio.AbstractEventLoop:
+        """Make the event loop that virtual time passes on."""
+        return VirtualLoop()
+
+    @pytest.mark.parametrize("case", load_cases(), ids=str)
+    def test_case(self, case: Case) -> None:
+        """The framework gives the case its meaning, or lacks what it says it lacks."""
+        loop = None if self.real_time else self.make_loop
+        finding = verify_case(get_adapter(self.framework), case, options=self.options, loop=loop)
+        if finding.verdict in ("declined", "skipped"):
+            pytest.skip(str(finding.verdict))
+        assert not finding.is_fault, "\n".join([finding.verdict, *finding.problems])
