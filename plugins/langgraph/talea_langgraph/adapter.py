@@ -67,7 +67,9 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.VALUE: _native("a node"),
         Feature.FOR_EACH: _native("a Send for each item, and a join"),
         Feature.ASK: _native("interrupt() under a checkpointer; else the run asks"),
-        Feature.TRIGGER: _kernel("judged in the node; a join never fires if one parent did not run"),
+        Feature.TRIGGER: _kernel(
+            "judged in the node; a join never fires if one parent did not run"
+        ),
         Feature.WHEN: _kernel("judged in the node; a join never fires if one parent did not run"),
         Feature.LOOP: _kernel("repeated within the node"),
         Feature.FALLBACK: _kernel("LangGraph has none"),

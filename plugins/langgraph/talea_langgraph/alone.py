@@ -1,4 +1,4 @@
-"""How a compiled object runs without talea's `run`: LangGraph calls it, and it makes its own run."""
+"""How a compiled object runs without talea's `run`: LangGraph calls it, and it makes a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any, cast
+
+from langgraph.config import get_config
 
 from talea.errors import UsageError
 from talea.events import Status
@@ -59,11 +61,10 @@ async def alone(
 
     settings = Settings.of(context)
     plan = blueprint.plan
-    asks = any(step.kind == "ask" for inner in plan.plans() for step in inner.steps)
-    if asks and not interrupts and settings.ask is None and settings.answers is None:
+    if blueprint.asks and not interrupts and settings.ask is None and settings.answers is None:
         raise UsageError(
             f"{plan.name!r} asks a person, and nobody is there to answer",
-            "give the graph a checkpointer, and it interrupts; or `ask` or `answers` in the context",
+            "with a checkpointer the graph interrupts; or give `ask` or `answers` in the context",
         )
     told = {field.name: getattr(settings, field.name) for field in fields(settings)}
     prepared = prepare(plan.workflow, inputs, framework="langgraph", compiled=compiled, **told)
@@ -75,3 +76,12 @@ async def alone(
     stands = interrupts and any(task.status in _UNFINISHED for task in result.tasks.values())
     if not stands:
         result.raise_for_failure()
+
+
+def is_inside() -> bool:
+    """Say whether this is called within a node of another graph."""
+    try:
+        get_config()
+    except RuntimeError:
+        return False
+    return True

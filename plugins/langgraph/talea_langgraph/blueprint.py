@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from talea.plan import Plan
+from talea_langgraph.driver import Driver, Place, place
 from talea_langgraph.options import Choices
 
 
@@ -17,3 +19,18 @@ class Blueprint:
     choices: Choices
     parts: dict[int, Any]
     """By the identity of their plan."""
+    asks: bool
+    """Whether a person is asked, here or inside."""
+
+    async def do_rest(self, driver: Driver) -> None:
+        """Do what became ready after its node had come, since a question before it was cut off."""
+        run = driver.run
+
+        async def do(i: int) -> None:
+            place.set(Place(driver, self.parts.get(id(self.plan.steps[i].plan))))
+            await run.task(i)
+
+        while self.asks and run.ready:
+            ready = list(run.ready)
+            run.ready.clear()
+            await asyncio.gather(*(asyncio.create_task(do(i)) for i in ready))

@@ -105,9 +105,9 @@ def _by_provider(endpoint: Endpoint, *, streams: bool) -> BaseChatModel:
         )
     except (ImportError, ValueError) as error:
         # Both name the package that is missing, or the providers that there are.
-        raise TaskError(ErrorType.MODEL_ERROR, f"no client for {endpoint.provider!r}: {error}") from (
-            error
-        )
+        raise TaskError(
+            ErrorType.MODEL_ERROR, f"no client for {endpoint.provider!r}: {error}"
+        ) from (error)
 
 
 @cache

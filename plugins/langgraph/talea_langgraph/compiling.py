@@ -30,7 +30,8 @@ def _compile(plan: Plan, choices: Choices, parts: dict[int, Any]) -> None:
     for step in plan.steps:
         if step.plan is not None and id(step.plan) not in parts:
             _compile(step.plan, inner, parts)
-    blueprint = Blueprint(plan, choices, parts)
+    asks = any(step.kind == "ask" for inner in plan.plans() for step in inner.steps)
+    blueprint = Blueprint(plan, choices, parts, asks)
     if form_of(plan, choices) == "graph":
         from talea_langgraph.graph import make_graph
 

@@ -13,7 +13,7 @@ from langgraph.types import Command, Send
 
 from talea.plan import Step
 from talea_langgraph import savers
-from talea_langgraph.alone import Settings, alone
+from talea_langgraph.alone import Settings, alone, is_inside
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
 from talea_langgraph.structure import is_sent, levels
@@ -102,6 +102,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
             last = part
         if last is not None:
             driver.adopt(last[-1].get("results"))
+        await self.blueprint.do_rest(driver)
 
     async def carry_out(self, run: Run) -> None:
         """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
@@ -146,7 +147,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
             settings |= self._durability()
         async with self._with_saver() as graph:
             resumed = input is None or isinstance(input, Command)
-            inside = _is_inside()
+            inside = is_inside()
             if resumed:
                 inputs: Any = (await graph.aget_state(config)).values.get("inputs")
             else:
@@ -166,15 +167,6 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 if resumed:
                     state = await graph.aget_state(config)
                     driver.adopt(state.values.get("results"))
-
-
-def _is_inside() -> bool:
-    """Say whether this is called within a node of another graph."""
-    try:
-        get_config()
-    except RuntimeError:
-        return False
-    return True
 
 
 def make_graph(blueprint: Blueprint) -> WorkflowGraph:

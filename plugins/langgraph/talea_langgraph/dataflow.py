@@ -1,0 +1,215 @@
+"""A plan as a workflow of LangGraph's functional API: a task starts when what it needs has ended.
+
+There are no supersteps, so that branches do not wait for each other. LangGraph tells finished tasks
+of a resumed run by the order in which they are called: all are called at once, in one fixed order,
+and each waits for its dependencies by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from langgraph.errors import GraphInterrupt
+from langgraph.func import entrypoint, task
+from langgraph.pregel import Pregel
+from langgraph.types import Command
+
+from talea.plan import Step
+from talea_langgraph import savers
+from talea_langgraph.alone import Settings, alone, is_inside
+from talea_langgraph.blueprint import Blueprint
+from talea_langgraph.driver import Driver, Part, Place, place
+
+if TYPE_CHECKING:
+    from talea.adapter import Run
+
+
+class Given(TypedDict, total=False):
+    """What the workflow is called with."""
+
+    inputs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Flow:
+    """One execution: the run, and for each task whether those after it may go on."""
+
+    driver: Driver
+    passed: list[asyncio.Future[bool]]
+
+
+@dataclass(slots=True)
+class _Start:
+    """What a workflow is told that is to make a run of its own."""
+
+    flow: Any
+    context: Any
+    saves: bool
+
+
+_flow: ContextVar[_Flow] = ContextVar("talea_langgraph_flow")
+
+
+class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
+    """A workflow as an entrypoint of LangGraph's functional API.
+
+    It runs by itself: `await flow.ainvoke({"inputs": {…}})`, with a context as `WorkflowGraph` has.
+    """
+
+    def __init__(
+        self, *, blueprint: Blueprint, deferred: str | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(**attributes)
+        self.blueprint = blueprint
+        self.deferred = deferred
+        """A saver that is opened for each execution."""
+
+    async def drive(self, driver: Driver, given: Any = None, config: Any = None) -> Any:
+        """Carry out a run on this workflow."""
+        parts = super().astream(
+            {} if given is None else given,
+            config,
+            context=cast("Any", driver),
+            stream_mode=cast("Any", []),
+            durability=self.blueprint.choices.durability if config else None,
+        )
+        async for _ in parts:
+            pass
+        await self.blueprint.do_rest(driver)
+
+    async def carry_out(self, run: Run) -> None:
+        """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
+        async with self._with_saver() as flow:
+            given: Any = {"inputs": run.inputs}
+            if flow.checkpointer is None:
+                await flow.drive(Driver(run), given)
+                return
+            config: Any = {"configurable": {"thread_id": run.id}}
+            state = await flow.aget_state(config)
+            driver = Driver(run, resumed=True)
+            if state.values:
+                driver.adopt(state.values["results"])
+            await flow.drive(driver, Command[Any]() if state.next else given, config)
+
+    @asynccontextmanager
+    async def _with_saver(self) -> AsyncGenerator[WorkflowDataflow]:
+        if self.deferred is None:
+            yield self
+            return
+        async with savers.opened(self.deferred) as saver:
+            yield self.copy({"checkpointer": saver, "deferred": None})
+
+    async def astream(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Any, config: Any = None, **settings: Any
+    ) -> AsyncGenerator[Any]:
+        """Stream a run, as any workflow does. The context is a `Settings`, or a mapping of them."""
+        if settings.get("durability") is None:
+            settings["durability"] = self.blueprint.choices.durability
+        async with self._with_saver() as flow:
+            saves = is_inside() or flow.checkpointer is not None
+            settings["context"] = _Start(self, settings.get("context"), saves)
+            parts = Pregel.astream(flow, input, config, **settings)
+            async for part in parts:
+                yield part
+
+
+def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
+    """Build the workflow of a plan; the parts of it are there already."""
+    plan = blueprint.plan
+    bodies = [
+        task(_body(step, blueprint.parts.get(id(step.plan))), name=step.id) for step in plan.steps
+    ]
+
+    async def carry_out(driver: Driver) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        flow = _Flow(driver, [loop.create_future() for _ in plan.steps])
+        token = _flow.set(flow)
+        try:
+            running = [(i, asyncio.ensure_future(cast("Any", bodies[i]()))) for i in plan.order]
+            for i, future in running:
+                future.add_done_callback(_passer(flow, i))
+            outcomes = await asyncio.gather(*(f for _, f in running), return_exceptions=True)
+        finally:
+            _flow.reset(token)
+        _raise_first(outcomes)
+        results: dict[str, Any] = {}
+        for saved in outcomes:
+            results |= cast("dict[str, Any]", saved)
+        return results
+
+    async def workflow(given: Given, runtime: Any) -> dict[str, Any]:
+        start = runtime.context
+        if isinstance(start, Driver):
+            return {"results": await carry_out(start)}
+        inputs: Mapping[str, Any] = given.get("inputs") or {}
+        execution = alone(start.flow, blueprint, inputs, start.context, interrupts=start.saves)
+        async with execution as driver:
+            driver.resumed = start.saves
+            results = await carry_out(driver)
+            _, outputs, _ = driver.run.outcome()
+        return {"inputs": driver.run.inputs, "results": results, "outputs": outputs}
+
+    # LangGraph reads what it takes and gives from these.
+    workflow.__annotations__ = {"given": Given, "runtime": Any, "return": dict[str, Any]}
+    checkpointer = blueprint.choices.checkpointer
+    deferred = checkpointer if isinstance(checkpointer, str) else None
+    point: Any = entrypoint(
+        None if deferred else checkpointer, context_schema=cast("Any", Settings)
+    )
+    attributes = vars(point(workflow)) | {"name": plan.name, "auto_validate": False}
+    return WorkflowDataflow(blueprint=blueprint, deferred=deferred, **attributes)
+
+
+def _body(step: Step, part: Part | None) -> Callable[[], Any]:
+    """Make the function that waits for a task's dependencies, and does the task."""
+    i, id, dependencies = step.index, step.id, step.dependencies
+
+    async def body() -> dict[str, Any]:
+        flow = _flow.get()
+        for d in dependencies:
+            if not await flow.passed[d]:
+                raise GraphInterrupt(())  # Nothing is kept of it: it is called again on resume.
+        token = place.set(Place(flow.driver, part))
+        try:
+            record = await flow.driver.run.task(i)
+        finally:
+            place.reset(token)
+        return {id: flow.driver.run.snapshot(i)} if record.ended else {}
+
+    return body
+
+
+def _passer(flow: _Flow, i: int) -> Callable[[asyncio.Future[Any]], None]:
+    """Make what lets those after a task go on."""
+
+    def passed(future: asyncio.Future[Any]) -> None:
+        if flow.passed[i].done():
+            return
+        ended = not future.cancelled() and future.exception() is None
+        if ended and flow.driver.resumed:
+            flow.driver.adopt(future.result())
+        flow.passed[i].set_result(ended)
+
+    return passed
+
+
+def _raise_first(outcomes: Sequence[Any]) -> None:
+    """Raise what broke the workflow, or all interrupts as one."""
+    interrupts: list[Any] = []
+    broken: BaseException | None = None
+    for outcome in outcomes:
+        if isinstance(outcome, GraphInterrupt):
+            interrupts += outcome.args[0]
+        elif isinstance(outcome, BaseException) and (
+            broken is None or isinstance(broken, asyncio.CancelledError)
+        ):
+            broken = outcome
+    if broken is not None:
+        raise broken
+    if interrupts:
+        raise GraphInterrupt(tuple(interrupts))

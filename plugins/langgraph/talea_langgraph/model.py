@@ -1,0 +1,24 @@
+"""LangChain's client of OpenAI-compatible servers, with what a stream of it leaves out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_openai import ChatOpenAI
+
+
+class ChatModel(ChatOpenAI):
+    """ChatOpenAI that keeps a refusal in a stream, as it does in a whole answer."""
+
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
+    ) -> ChatGenerationChunk | None:
+        found = super()._convert_chunk_to_generation_chunk(
+            chunk, default_chunk_class, base_generation_info
+        )
+        choices: list[dict[str, Any]] = chunk.get("choices") or []
+        refusal = (choices[0].get("delta") or {}).get("refusal") if choices else None
+        if found is not None and refusal:
+            found.message.additional_kwargs["refusal"] = refusal
+        return found
