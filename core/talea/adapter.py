@@ -192,6 +192,11 @@ class Record(Protocol):
     """How one task of a run stands."""
 
     @property
+    def status(self) -> Status:
+        """Its status: pending where it could not begin, since something before it waits."""
+        ...
+
+    @property
     def ended(self) -> bool:
         """Whether it has ended; one that waits for a person has not."""
         ...

@@ -30,7 +30,7 @@ class Blueprint:
             place.set(Place(driver, self.parts.get(id(self.plan.steps[i].plan))))
             await run.task(i)
 
-        while self.asks and run.ready:
-            ready = list(run.ready)
+        while driver.refused and run.ready:
+            ready = [i for i in run.ready if i in driver.refused]
             run.ready.clear()
             await asyncio.gather(*(asyncio.create_task(do(i)) for i in ready))

@@ -167,7 +167,7 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
 
 def _body(step: Step, part: Part | None) -> Callable[[], Any]:
     """Make the function that waits for a task's dependencies, and does the task."""
-    i, id, dependencies = step.index, step.id, step.dependencies
+    i, dependencies = step.index, step.dependencies
 
     async def body() -> dict[str, Any]:
         flow = _flow.get()
@@ -176,10 +176,9 @@ def _body(step: Step, part: Part | None) -> Callable[[], Any]:
                 raise GraphInterrupt(())  # Nothing is kept of it: it is called again on resume.
         token = place.set(Place(flow.driver, part))
         try:
-            record = await flow.driver.run.task(i)
+            return flow.driver.ending(step, await flow.driver.run.task(i)) or {}
         finally:
             place.reset(token)
-        return {id: flow.driver.run.snapshot(i)} if record.ended else {}
 
     return body
 

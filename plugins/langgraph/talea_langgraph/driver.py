@@ -7,7 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from talea.adapter import Run
+from talea.adapter import Record, Run
+from talea.events import Status
+from talea.plan import Step
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +23,17 @@ class Driver:
     run: Run
     resumed: bool = False
     interrupts: bool = False
+    refused: set[int] = field(default_factory=set[int])
+    """Tasks that could not begin when their node came, since something before them waits."""
     _known: set[str] = field(default_factory=set[str])
+
+    def ending(self, step: Step, record: Record) -> dict[str, Any] | None:
+        """Give what a task that has ended adds to the results."""
+        if record.ended:
+            return {step.id: self.run.snapshot(step.index)}
+        if record.status is Status.PENDING:
+            self.refused.add(step.index)
+        return None
 
     def adopt(self, results: Mapping[str, Mapping[str, Any]] | None) -> None:
         """Take over what the state holds and this run does not know yet."""

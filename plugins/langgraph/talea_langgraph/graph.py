@@ -211,14 +211,14 @@ def _node_name(step: Step) -> str:
 
 def _task_node(step: Step, part: Part | None) -> Any:
     """Make the node that does the whole of a task."""
-    i, id = step.index, step.id
+    i = step.index
 
     async def node(state: State, runtime: Any) -> dict[str, Any] | None:
         driver: Driver = runtime.context
         if driver.resumed:
             driver.adopt(state.get("results"))
-        record = await driver.run.task(i)
-        return {"results": {id: driver.run.snapshot(i)}} if record.ended else None
+        results = driver.ending(step, await driver.run.task(i))
+        return None if results is None else {"results": results}
 
     if part is None and step.kind != "ask":
         return node
@@ -265,8 +265,8 @@ def _add_map(builder: WorkflowBuilder, step: Step, name: str, part: Part | None)
         driver: Driver = runtime.context
         if driver.resumed:
             driver.adopt(state.get("results"))
-        record = driver.run.close(i)
-        return {"results": {id: driver.run.snapshot(i)}} if record.ended else None
+        results = driver.ending(step, driver.run.close(i))
+        return None if results is None else {"results": results}
 
     builder.add_node(name, begin, input_schema=State, destinations=(item_name, end_name))
     builder.add_node(item_name, do_item, input_schema=Item)
