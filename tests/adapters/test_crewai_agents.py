@@ -93,6 +93,7 @@ def ready(
         settings.pop("inputs", {}),
         framework=framework,
         offline=True,
+        agents=agents_of,
         **settings,
     )
     cassette = {"talea_cassette": 1, "tasks": turns}
@@ -237,7 +238,7 @@ def test_tools_structure_and_turns_as_the_gateway_counts_them(
         told = sorted(m["content"] for m in seen.messages[2] if m["role"] == "tool")
         asked = [m.get("tool_calls") for m in seen.messages[2] if m["role"] == "assistant"]
         calls = sorted(
-            (e.tool, e.error and e.error.type) for e in events if isinstance(e, ToolCalled)
+            (e.tool, e.error.type if e.error else "") for e in events if isinstance(e, ToolCalled)
         )
         text = "".join(
             e.text for e in events if isinstance(e, TextStreamed) and e.address == "look"

@@ -78,7 +78,9 @@ class StreamOptions(Lenient):
 
 
 class ChatRequest(Lenient):
-    """The body of `POST chat/completions`, as far as an answer depends on it."""
+    """The body of `POST chat/completions`; what no answer depends on is kept as it came."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     model: str
     messages: tuple[Message, ...] = Field(min_length=1)
