@@ -71,7 +71,9 @@ def test_random_graphs_come_to_what_the_oracle_says(maps: str) -> None:
         if _hangs(sample):
             continue
         calm = Workflow.model_validate(
-            _without_time(sample.workflow.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+            _without_time(
+                sample.workflow.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            )
         )
         seen = observe(calm, sample.inputs, sample.scenario, "langgraph", {"maps": maps})
         certain = facts(interpret(calm, sample.inputs, sample.scenario))
