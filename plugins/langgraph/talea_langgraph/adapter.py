@@ -127,6 +127,12 @@ class LangGraphAdapter(Adapter[Any]):
         schema = {"type": "string"} if call.schema is None else call.schema.schema
         return interrupt({"address": call.address, "ask": call.text, "schema": schema})
 
+    def describe(self, plan: Plan, options: Options) -> Mapping[str, str]:
+        """Say what each task becomes, and what it costs."""
+        from talea_langgraph.describing import describe
+
+        return describe(plan, Choices.read(options))
+
     @asynccontextmanager
     async def session(self, run: Run) -> AsyncGenerator[Any]:
         """Share one HTTP pool among all agents of a run; it is made when the first one asks."""

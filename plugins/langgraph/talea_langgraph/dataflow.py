@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from langgraph.errors import GraphInterrupt
 from langgraph.func import entrypoint, task
 from langgraph.pregel import Pregel
-from langgraph.types import Command
 
 from talea.plan import Step
 from talea_langgraph import savers
@@ -27,6 +26,9 @@ from talea_langgraph.driver import Driver, Part, Place, place
 
 if TYPE_CHECKING:
     from talea.adapter import Run
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Given(TypedDict, total=False):
@@ -69,10 +71,12 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
         self.deferred = deferred
         """A saver that is opened for each execution."""
 
-    async def drive(self, driver: Driver, given: Any = None, config: Any = None) -> Any:
-        """Carry out a run on this workflow."""
+    async def drive(
+        self, driver: Driver, given: Mapping[str, Any] | None = _NOTHING, config: Any = None
+    ) -> None:
+        """Carry out a run on this workflow; with None it goes on where its checkpoint stands."""
         parts = super().astream(
-            {} if given is None else given,
+            given,
             config,
             context=cast("Any", driver),
             stream_mode=cast("Any", []),
@@ -94,7 +98,7 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
             driver = Driver(run, resumed=True)
             if state.values:
                 driver.adopt(state.values["results"])
-            await flow.drive(driver, Command[Any]() if state.next else given, config)
+            await flow.drive(driver, None if state.next else given, config)
 
     @asynccontextmanager
     async def _with_saver(self) -> AsyncGenerator[WorkflowDataflow]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SPARE_STEPS = 10
 _CHANNELS = frozenset({"inputs", "results", "outputs"})
 _OUTPUTS = "outputs.render"
+_NOTHING: Mapping[str, Any] = {"results": {}}
+"""Given to a subgraph, since LangGraph starts nothing without any input."""
 
 
 def merge(old: dict[str, Any], new: dict[str, Any] | None) -> dict[str, Any]:
@@ -86,12 +88,16 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """A saver that is opened for each execution."""
 
     async def drive(
-        self, driver: Driver, graph_input: Any = None, config: Any = None, **settings: Any
+        self,
+        driver: Driver,
+        given: Mapping[str, Any] | None = _NOTHING,
+        config: Any = None,
+        **settings: Any,
     ) -> None:
-        """Carry out a run on this graph."""
+        """Carry out a run on this graph; with None it goes on where its checkpoint stands."""
         modes = ["values"] if driver.resumed else list[str]()
         parts = super().astream(
-            {"results": {}} if graph_input is None else graph_input,
+            given,
             config,
             context=cast("Any", driver),
             stream_mode=cast("Any", modes),
@@ -121,8 +127,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
             # A process that is killed between two writes leaves nothing to go on with; then the
             # graph starts anew, and its nodes find that they are done.
             goes_on = bool(state.next) and len(kept) == len(found)
-            again = Command[Any]() if goes_on else inputs
-            await graph.drive(driver, again, config, **self._durability())
+            await graph.drive(driver, None if goes_on else inputs, config, **self._durability())
 
     @asynccontextmanager
     async def _with_saver(self) -> AsyncGenerator[WorkflowGraph]:
@@ -185,7 +190,7 @@ def make_graph(blueprint: Blueprint) -> WorkflowGraph:
     for step in plan.steps:
         _add_edge(builder, [ends[d] for d in step.dependencies], _node_name(step))
     last = [ends[step.index] for step in plan.steps if not step.successors]
-    if plan.outputs is not None and plan.path == ():
+    if plan.path == () and plan.workflow.outputs:
         builder.add_node(_OUTPUTS, _render_outputs, input_schema=State)
         _add_edge(builder, last, _OUTPUTS)
         last = [_OUTPUTS]
@@ -253,6 +258,7 @@ def _add_map(builder: WorkflowBuilder, step: Step, name: str, part: Part | None)
         k = state["index"]
         if driver.resumed:
             driver.adopt(_read_results())
+            driver.run.open(i)  # It may have been opened by another process.
         token = place.set(Place(driver, part))
         try:
             await driver.run.item(i, k)
@@ -265,6 +271,7 @@ def _add_map(builder: WorkflowBuilder, step: Step, name: str, part: Part | None)
         driver: Driver = runtime.context
         if driver.resumed:
             driver.adopt(state.get("results"))
+            driver.run.open(i)
         results = driver.ending(step, driver.run.close(i))
         return None if results is None else {"results": results}
 
