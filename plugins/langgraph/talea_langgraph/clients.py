@@ -95,7 +95,8 @@ def _by_provider(endpoint: Endpoint, *, streams: bool) -> BaseChatModel:
     from langchain.chat_models import init_chat_model
 
     try:
-        return init_chat_model(
+        make: Any = init_chat_model
+        return make(
             endpoint.model,
             model_provider=endpoint.provider,
             api_key=endpoint.key(),

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langgraph.errors import GraphInterrupt
-from langgraph.func import entrypoint, task
-from langgraph.pregel import Pregel
+from langgraph.func import entrypoint, task  # pyright: ignore[reportMissingTypeStubs]
+from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]
 
 from talea.plan import Step
 from talea_langgraph import savers
@@ -66,7 +66,8 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
     def __init__(
         self, *, blueprint: Blueprint, deferred: str | None = None, **attributes: Any
     ) -> None:
-        super().__init__(**attributes)
+        plain: Any = super()
+        plain.__init__(**attributes)
         self.blueprint = blueprint
         self.deferred = deferred
         """A saver that is opened for each execution."""
@@ -75,13 +76,9 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
         self, driver: Driver, given: Mapping[str, Any] | None = _NOTHING, config: Any = None
     ) -> None:
         """Carry out a run on this workflow; with None it goes on where its checkpoint stands."""
-        parts = super().astream(
-            given,
-            config,
-            context=cast("Any", driver),
-            stream_mode=cast("Any", []),
-            durability=self.blueprint.choices.durability if config else None,
-        )
+        plain: Any = super()
+        durability = self.blueprint.choices.durability if config else None
+        parts = plain.astream(given, config, context=driver, stream_mode=[], durability=durability)
         async for _ in parts:
             pass
         await self.blueprint.do_rest(driver)
@@ -90,7 +87,7 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
         """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
         async with self._with_saver() as flow:
             given: Any = {"inputs": run.inputs}
-            if flow.checkpointer is None:
+            if not flow.is_saved:
                 await flow.drive(Driver(run), given)
                 return
             config: Any = {"configurable": {"thread_id": run.id}}
@@ -99,6 +96,11 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
             if state.values:
                 driver.adopt(state.values["results"])
             await flow.drive(driver, None if state.next else given, config)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether its state is kept, so that it can go on later."""
+        return bool(cast("Any", self).checkpointer)
 
     @asynccontextmanager
     async def _with_saver(self) -> AsyncGenerator[WorkflowDataflow]:
@@ -115,18 +117,20 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
         if settings.get("durability") is None:
             settings["durability"] = self.blueprint.choices.durability
         async with self._with_saver() as flow:
-            saves = is_inside() or flow.checkpointer is not None
+            saves = is_inside() or flow.is_saved
             settings["context"] = _Start(self, settings.get("context"), saves)
-            parts = Pregel.astream(flow, input, config, **settings)
-            async for part in parts:
-                yield part
+            plain: Any = super(WorkflowDataflow, flow)
+            async with aclosing(plain.astream(input, config, **settings)) as parts:
+                async for part in parts:
+                    yield part
 
 
 def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
     """Build the workflow of a plan; the parts of it are there already."""
     plan = blueprint.plan
-    bodies = [
-        task(_body(step, blueprint.parts.get(id(step.plan))), name=step.id) for step in plan.steps
+    parts, as_task = blueprint.parts, cast("Any", task)
+    bodies: list[Callable[[], Any]] = [
+        as_task(_body(step, parts.get(id(step.plan))), name=step.id) for step in plan.steps
     ]
 
     async def carry_out(driver: Driver) -> dict[str, Any]:
@@ -134,16 +138,18 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
         flow = _Flow(driver, [loop.create_future() for _ in plan.steps])
         token = _flow.set(flow)
         try:
-            running = [(i, asyncio.ensure_future(cast("Any", bodies[i]()))) for i in plan.order]
+            running = [(i, asyncio.ensure_future(bodies[i]())) for i in plan.order]
             for i, future in running:
                 future.add_done_callback(_passer(flow, i))
-            outcomes = await asyncio.gather(*(f for _, f in running), return_exceptions=True)
+            outcomes: list[Any] = await asyncio.gather(
+                *(f for _, f in running), return_exceptions=True
+            )
         finally:
             _flow.reset(token)
         _raise_first(outcomes)
         results: dict[str, Any] = {}
         for saved in outcomes:
-            results |= cast("dict[str, Any]", saved)
+            results |= saved
         return results
 
     async def workflow(given: Given, runtime: Any) -> dict[str, Any]:
@@ -162,10 +168,9 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
     workflow.__annotations__ = {"given": Given, "runtime": Any, "return": dict[str, Any]}
     checkpointer = blueprint.choices.checkpointer
     deferred = checkpointer if isinstance(checkpointer, str) else None
-    point: Any = entrypoint(
-        None if deferred else checkpointer, context_schema=cast("Any", Settings)
-    )
-    attributes = vars(point(workflow)) | {"name": plan.name, "auto_validate": False}
+    make_entrypoint: Any = entrypoint
+    point = make_entrypoint(None if deferred else checkpointer, context_schema=Settings)
+    attributes: dict[str, Any] = vars(point(workflow)) | {"name": plan.name, "auto_validate": False}
     return WorkflowDataflow(blueprint=blueprint, deferred=deferred, **attributes)
 
 

@@ -7,8 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
 
 from langgraph.config import get_config
-from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMissingTypeStubs]
+from langgraph.graph.state import CompiledStateGraph  # pyright: ignore[reportMissingTypeStubs]
 from langgraph.types import Command, Send
 
 from talea.plan import Step
@@ -21,7 +21,8 @@ from talea_langgraph.structure import is_sent, levels
 if TYPE_CHECKING:
     from talea.adapter import Run
 
-_SPARE_STEPS = 10
+_SPARE_STEPS = 25
+"""For nodes that a user adds."""
 _CHANNELS = frozenset({"inputs", "results", "outputs"})
 _OUTPUTS = "outputs.render"
 _NOTHING: Mapping[str, Any] = {"results": {}}
@@ -63,9 +64,10 @@ class WorkflowBuilder(StateGraph[Any, Any, Any, Any]):
         """Compile, as any StateGraph is compiled."""
         deferred = checkpointer if isinstance(checkpointer, str) else None
         settings.setdefault("name", self.blueprint.plan.name)
-        compiled = super().compile(None if deferred else checkpointer, **settings)
+        plain: Any = super()
+        compiled = plain.compile(None if deferred else checkpointer, **settings)
         depth = levels(self.blueprint.plan, self.blueprint.choices.maps).depth
-        attributes = vars(compiled) | {
+        attributes: dict[str, Any] = vars(compiled) | {
             "config": {"recursion_limit": depth + _SPARE_STEPS},
             "auto_validate": False,
         }
@@ -96,13 +98,8 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> None:
         """Carry out a run on this graph; with None it goes on where its checkpoint stands."""
         modes = ["values"] if driver.resumed else list[str]()
-        parts = super().astream(
-            given,
-            config,
-            context=cast("Any", driver),
-            stream_mode=cast("Any", modes),
-            **settings,
-        )
+        plain: Any = super()
+        parts = plain.astream(given, config, context=driver, stream_mode=modes, **settings)
         last: Any = None
         async for part in parts:
             last = part
@@ -114,7 +111,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
         async with self._with_saver() as graph:
             inputs = {"inputs": run.inputs}
-            if graph.checkpointer is None:
+            if not graph.is_saved:
                 await graph.drive(Driver(run), inputs)
                 return
             config: Any = {"configurable": {"thread_id": run.id}}
@@ -128,6 +125,11 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
             # graph starts anew, and its nodes find that they are done.
             goes_on = bool(state.next) and len(kept) == len(found)
             await graph.drive(driver, None if goes_on else inputs, config, **self._durability())
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether its state is kept, so that it can go on later."""
+        return bool(cast("Any", self).checkpointer)
 
     @asynccontextmanager
     async def _with_saver(self) -> AsyncGenerator[WorkflowGraph]:
@@ -151,22 +153,20 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if settings.get("durability") is None:
             settings |= self._durability()
         async with self._with_saver() as graph:
-            resumed = input is None or isinstance(input, Command)
+            given = cast("Any", input)
+            resumed = given is None or isinstance(given, Command)
             inside = is_inside()
-            if resumed:
-                inputs: Any = (await graph.aget_state(config)).values.get("inputs")
-            else:
-                inputs = input.get("inputs")
-            saves = inside or graph.checkpointer is not None
-            execution = alone(self, self.blueprint, inputs or {}, context, interrupts=saves)
+            known: Any = (await graph.aget_state(config)).values if resumed else given
+            inputs: Mapping[str, Any] = known.get("inputs") or {}
+            saves = inside or graph.is_saved
+            execution = alone(self, self.blueprint, inputs, context, interrupts=saves)
             async with execution as driver:
                 driver.resumed = resumed or inside
                 if not resumed:
-                    input = {"inputs": driver.run.inputs, "results": None}
-                parts = CompiledStateGraph.astream(
-                    graph, input, config, context=cast("Any", driver), **settings
-                )
-                async with aclosing(cast("AsyncGenerator[Any]", parts)):
+                    given = {"inputs": driver.run.inputs, "results": None}
+                plain: Any = super(WorkflowGraph, graph)
+                parts = plain.astream(given, config, context=driver, **settings)
+                async with aclosing(parts):
                     async for part in parts:
                         yield part
                 if resumed:
@@ -177,7 +177,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
 def make_graph(blueprint: Blueprint) -> WorkflowGraph:
     """Build the graph of a plan; the parts of it are there already."""
     plan, maps = blueprint.plan, blueprint.choices.maps
-    builder = WorkflowBuilder(blueprint)
+    builder: Any = WorkflowBuilder(blueprint)
     ends = [_node_name(step) for step in plan.steps]
     for step in plan.steps:
         name = _node_name(step)
@@ -199,7 +199,7 @@ def make_graph(blueprint: Blueprint) -> WorkflowGraph:
     return builder.compile(blueprint.choices.checkpointer)
 
 
-def _add_edge(builder: WorkflowBuilder, before: list[str], name: str) -> None:
+def _add_edge(builder: Any, before: list[str], name: str) -> None:
     match before:
         case []:
             builder.add_edge(START, name)
@@ -238,7 +238,7 @@ def _task_node(step: Step, part: Part | None) -> Any:
     return placed
 
 
-def _add_map(builder: WorkflowBuilder, step: Step, name: str, part: Part | None) -> None:
+def _add_map(builder: Any, step: Step, name: str, part: Part | None) -> None:
     """Add the three nodes of a map: the list, each item, the join."""
     i, id, item_name, end_name = step.index, step.id, f"{name}.item", f"{name}.end"
 

@@ -14,11 +14,13 @@ class ChatModel(ChatOpenAI):
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
     ) -> ChatGenerationChunk | None:
-        found = super()._convert_chunk_to_generation_chunk(
+        plain: Any = super()
+        found: ChatGenerationChunk | None = plain._convert_chunk_to_generation_chunk(  # noqa: SLF001
             chunk, default_chunk_class, base_generation_info
         )
         choices: list[dict[str, Any]] = chunk.get("choices") or []
-        refusal = (choices[0].get("delta") or {}).get("refusal") if choices else None
+        delta: dict[str, Any] = (choices[0].get("delta") or {}) if choices else {}
+        refusal = delta.get("refusal")
         if found is not None and refusal:
             found.message.additional_kwargs["refusal"] = refusal
         return found
