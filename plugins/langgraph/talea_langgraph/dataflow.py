@@ -141,9 +141,8 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
             running = [(i, asyncio.ensure_future(bodies[i]())) for i in plan.order]
             for i, future in running:
                 future.add_done_callback(_passer(flow, i))
-            outcomes: list[Any] = await asyncio.gather(
-                *(f for _, f in running), return_exceptions=True
-            )
+            called: list[asyncio.Future[Any]] = [future for _, future in running]
+            outcomes: list[Any] = await asyncio.gather(*called, return_exceptions=True)
         finally:
             _flow.reset(token)
         _raise_first(outcomes)
@@ -170,7 +169,10 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
     deferred = checkpointer if isinstance(checkpointer, str) else None
     make_entrypoint: Any = entrypoint
     point = make_entrypoint(None if deferred else checkpointer, context_schema=Settings)
-    attributes: dict[str, Any] = vars(point(workflow)) | {"name": plan.name, "auto_validate": False}
+    attributes = cast("dict[str, Any]", vars(point(workflow))) | {
+        "name": plan.name,
+        "auto_validate": False,
+    }
     return WorkflowDataflow(blueprint=blueprint, deferred=deferred, **attributes)
 
 

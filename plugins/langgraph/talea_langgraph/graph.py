@@ -67,7 +67,7 @@ class WorkflowBuilder(StateGraph[Any, Any, Any, Any]):
         plain: Any = super()
         compiled = plain.compile(None if deferred else checkpointer, **settings)
         depth = levels(self.blueprint.plan, self.blueprint.choices.maps).depth
-        attributes: dict[str, Any] = vars(compiled) | {
+        attributes = cast("dict[str, Any]", vars(compiled)) | {
             "config": {"recursion_limit": depth + _SPARE_STEPS},
             "auto_validate": False,
         }
@@ -153,11 +153,14 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
         if settings.get("durability") is None:
             settings |= self._durability()
         async with self._with_saver() as graph:
-            given = cast("Any", input)
-            resumed = given is None or isinstance(given, Command)
+            resumed = input is None or isinstance(input, Command)
             inside = is_inside()
-            known: Any = (await graph.aget_state(config)).values if resumed else given
-            inputs: Mapping[str, Any] = known.get("inputs") or {}
+            given: Any = input  # pyright: ignore[reportUnknownVariableType]
+            if resumed:
+                state = await graph.aget_state(config)
+                inputs: Mapping[str, Any] = state.values.get("inputs") or {}
+            else:
+                inputs = given.get("inputs") or {}
             saves = inside or graph.is_saved
             execution = alone(self, self.blueprint, inputs, context, interrupts=saves)
             async with execution as driver:
