@@ -7,7 +7,7 @@ calls is handed to it as its runtime context, for each call anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -25,6 +25,7 @@ from talea.errors import ErrorType, TaskError
 from talea.events import Usage
 from talea.response_format import ResponseFormat
 from talea_langgraph.clients import Clients
+from talea_langgraph.model import ARGUMENTS
 
 _UNREADABLE = "unreadable arguments"
 """Stands for arguments that are no JSON object, with their text."""
@@ -147,7 +148,8 @@ class _Turns(AgentMiddleware[Any, Any, Any]):
         if at.refusal is not None:
             return ModelResponse(result=[AIMessage("")])
         _check_finished(said, at)
-        said = _with_unreadable(said)
+        if said.invalid_tool_calls or ARGUMENTS in said.additional_kwargs:
+            said = _with_unreadable(said)
         if said.tool_calls and at.turns >= at.call.max_turns:
             raise TaskError(
                 ErrorType.TURNS_EXHAUSTED,
@@ -212,18 +214,29 @@ def _check_finished(message: AIMessage, at: Answering) -> None:
 
 def _with_unreadable(message: AIMessage) -> AIMessage:
     """Count a call whose arguments cannot be read among the calls: it is to be answered as well."""
-    if not message.invalid_tool_calls:
-        return message
-    calls: Sequence[Any] = [
-        *message.tool_calls,
-        *(
-            {
-                "name": call["name"] or "",
-                "args": {_UNREADABLE: call["args"] or ""},
-                "id": call["id"],
-                "type": "tool_call",
-            }
-            for call in message.invalid_tool_calls
-        ),
+    streamed: Mapping[str, Any] = message.additional_kwargs.pop(ARGUMENTS, {})
+    texts = {one["id"]: one["text"] for one in streamed.values()}
+    calls: list[Any] = [
+        {**call, "args": {_UNREADABLE: texts[call["id"]]}}
+        if call["id"] in texts and not _is_json(texts[call["id"]])
+        else call
+        for call in message.tool_calls
     ]
+    calls += (
+        {
+            "name": call["name"] or "",
+            "args": {_UNREADABLE: texts.get(call["id"], call["args"] or "")},
+            "id": call["id"],
+            "type": "tool_call",
+        }
+        for call in message.invalid_tool_calls
+    )
     return message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": []})
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -1,15 +1,33 @@
-"""LangChain's client of OpenAI-compatible servers, with what a stream of it leaves out."""
+"""LangChain's client of OpenAI-compatible servers, with what it leaves out."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
+
+from talea.errors import ErrorType, TaskError
+
+ARGUMENTS = "talea_arguments"
+"""Where a streamed message keeps the text of its calls' arguments, by place, and their ids."""
 
 
 class ChatModel(ChatOpenAI):
-    """ChatOpenAI that keeps a refusal in a stream, as it does in a whole answer."""
+    """ChatOpenAI that says whose fault an unreadable answer is, and keeps all that is streamed.
+
+    Of a stream it would drop a refusal and the cost, and repair arguments that are no JSON.
+    """
+
+    def _create_chat_result(self, response: Any, generation_info: Any = None) -> ChatResult:
+        plain: Any = super()
+        try:
+            result: ChatResult = plain._create_chat_result(response, generation_info)  # noqa: SLF001
+            _ = result.generations[0].message
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            message = "the model's server sent no chat completion"
+            raise TaskError(ErrorType.SERVER_ERROR, message) from error
+        return result
 
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any
@@ -18,9 +36,24 @@ class ChatModel(ChatOpenAI):
         found: ChatGenerationChunk | None = plain._convert_chunk_to_generation_chunk(  # noqa: SLF001
             chunk, default_chunk_class, base_generation_info
         )
+        if found is None:
+            return None
         choices: list[dict[str, Any]] = chunk.get("choices") or []
         delta: dict[str, Any] = (choices[0].get("delta") or {}) if choices else {}
-        refusal = delta.get("refusal")
-        if found is not None and refusal:
-            found.message.additional_kwargs["refusal"] = refusal
+        kept = found.message.additional_kwargs
+        if refusal := delta.get("refusal"):
+            kept["refusal"] = refusal
+        if calls := delta.get("tool_calls"):
+            kept[ARGUMENTS] = _pieces(calls)
+        if (cost := (chunk.get("usage") or {}).get("cost")) is not None:
+            found.message.response_metadata["token_usage"] = {"cost": cost}
         return found
+
+
+def _pieces(calls: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Give the text of each call in a piece; LangChain joins the texts of all pieces."""
+    found: dict[str, dict[str, str]] = {}
+    for call in calls:
+        text = (call.get("function") or {}).get("arguments") or ""
+        found[str(call.get("index"))] = {"id": call.get("id") or "", "text": text}
+    return found
