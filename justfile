@@ -21,9 +21,9 @@ docs:
 bench *rows:
     .venv/bin/python benchmarks/run.py {{rows}}
 
-# Let kernel and oracle agree on many generated workflows.
-fuzz examples="20000":
-    TALEA_FUZZ={{examples}} .venv/bin/pytest -q tests/cross/test_fuzz.py
+# Let every framework agree with the oracle on many generated workflows: `just fuzz 20000 langgraph`.
+fuzz examples="20000" only="":
+    TALEA_FUZZ={{examples}} .venv/bin/pytest -q -n 2 tests/cross/test_fuzz.py -k "{{only}}"
 
 # Which branches of the core no test takes.
 coverage:

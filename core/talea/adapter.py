@@ -266,6 +266,8 @@ class Adapter(ABC, Generic[Compiled]):
     """The options it knows, each with a line of help."""
     passes: ClassVar[tuple[type[BaseException], ...]] = ()
     """The framework's own control flow, which the kernel lets through."""
+    delays: ClassVar[str | None] = None
+    """Why a task may begin later than the language lets it, if the framework holds it up."""
 
     @abstractmethod
     def compile(self, plan: Plan, options: Options) -> Compiled:
@@ -296,6 +298,12 @@ class Adapter(ABC, Generic[Compiled]):
     def describe(self, plan: Plan, options: Options) -> Mapping[str, str]:
         """Say what each task becomes, by id, and under `""` what the whole does and costs."""
         return {}
+
+    def settle(self) -> None:
+        """Wait until the framework's own threads are done with what they were given, if it has any.
+
+        The conformance kit calls it before it lets virtual time pass.
+        """
 
     def session(self, run: Run) -> AbstractAsyncContextManager[Any]:
         """Open what all agents of a run share (an HTTP pool, one TLS context)."""

@@ -97,9 +97,12 @@ def differences(certain: Facts, outcome: Outcome) -> list[str]:
 def _ended_by_a_limit(address: str, outcome: Outcome) -> bool:
     """Say whether a crossed limit ended a task or one around it: what had ended by then, and what
     in the same instant had not, is left to time (rule 3)."""
+    inner = outcome.tasks.get(address)
     while address:
         task = outcome.tasks.get(address) or outcome.tasks.get(address.partition("[")[0])
         if task is not None and (task.status, task.reason) == ("cancelled", "limit"):
             return True
+        if task is not None and inner is None and task.error_type == "limit_exceeded":
+            return True  # It was not begun: a task beside it crossed the limit before.
         address = address.rpartition("/")[0]
     return False

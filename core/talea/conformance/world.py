@@ -34,6 +34,7 @@ from talea.errors import TaskError
 from talea.events import Event, Usage
 from talea.kernel.outputs import read_answer
 from talea.plan import Plan
+from talea.plugins import get_adapter
 from talea.result import Result
 from talea.run import prepare
 from talea.tools import ToolContext
@@ -139,7 +140,9 @@ def observe(
     options: Mapping[str, str] | None = None,
 ) -> Observation:
     """Run a workflow for real, in virtual time. Raises InputError if the inputs do not fit."""
-    return run_in_virtual_time(observe_here(workflow, inputs, scenario, framework, options))
+    adapter = get_adapter(framework) if isinstance(framework, str) else framework
+    running = observe_here(workflow, inputs, scenario, adapter, options)
+    return run_in_virtual_time(running, adapter.settle)
 
 
 async def observe_here(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -45,6 +46,7 @@ class CrewAIAdapter(Adapter[Compiled]):
         "style": "auto, crew or flow: what the workflow becomes. auto makes a Crew of a sequence of"
         " agents, and a Flow of all else",
     }
+    delays = "CrewAI begins what comes after a task some turns of the event loop later"
     features: ClassVar[Mapping[Feature, Support]] = {
         Feature.AGENT: _native("an Agent with a Task, fresh for each attempt"),
         Feature.AGENT_TOOLS: _native("a BaseTool for each, called by the agent's own loop"),
@@ -121,6 +123,13 @@ class CrewAIAdapter(Adapter[Compiled]):
         from talea_crewai.agent import answer
 
         return await answer(call)
+
+    def settle(self) -> None:
+        """Wait for those who listen to CrewAI's events: they are on threads, and a Flow waits."""
+        from talea_crewai.framework import crewai_event_bus
+
+        crewai_event_bus.flush()
+        time.sleep(0.001)  # It returns when a result is set, a moment before its waiter is told.
 
     @asynccontextmanager
     async def session(self, run: Run) -> AsyncIterator[Any]:

@@ -48,6 +48,7 @@ with _undisturbed():
     from crewai import Agent, Crew, Process, Task, TaskOutput
     from crewai.agents.agent_executor import AgentExecutor
     from crewai.crews.crew_output import CrewOutput
+    from crewai.events import crewai_event_bus
     from crewai.events.types.llm_events import LLMCallType
     from crewai.events.utils.console_formatter import (
         set_suppress_console_output,
@@ -75,6 +76,7 @@ __all__ = [
     "Task",
     "TaskOutput",
     "and_",
+    "crewai_event_bus",
     "listen",
     "llm_call_context",
     "quiet",

@@ -53,6 +53,10 @@ class LangGraphAdapter(Adapter[Any]):
 
     name = "langgraph"
     options: ClassVar[Mapping[str, str]] = HELP
+    delays = (
+        "in a graph, the nodes of a superstep wait for its slowest one; and LangGraph begins what"
+        " comes after a task some turns of the event loop later"
+    )
     passes = _ControlFlow()  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride]
     features: ClassVar[Mapping[Feature, Support]] = {
         Feature.AGENT: _native("create_agent, called by the task's node"),
