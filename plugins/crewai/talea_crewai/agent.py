@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from talea.adapter import AgentAnswer, AgentCall, AgentTool
+from talea.response_format import ResponseFormat
 from talea_crewai.clients import places
 from talea_crewai.conversation import CALL_ID, UNKNOWN, Conversation, hide_braces
 from talea_crewai.framework import Agent, BaseTool, Task, quiet
 from talea_crewai.model import Model
-from talea_crewai.response_format import ResponseFormat
 
 _DIVIDER = "\n\n----------\n\n"
 """What CrewAI puts between the outputs of earlier tasks."""

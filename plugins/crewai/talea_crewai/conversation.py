@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from talea.adapter import AgentCall
 from talea.errors import ErrorType, TaskError
+from talea.response_format import ResponseFormat
 from talea_crewai.reply import Message, Reply
-from talea_crewai.response_format import ResponseFormat
 
 CALL_ID = "talea_call"
 """The argument by which a tool finds what the model really sent."""
