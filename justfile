@@ -35,3 +35,12 @@ coverage:
 # Each distribution as a wheel of its own, in dist/.
 build:
     .venv/bin/uv build --all-packages --quiet
+
+# The tests on the oldest versions that the distributions accept, in an environment of their own.
+oldest:
+    .venv/bin/uv venv --quiet --clear .venv-oldest
+    cd "$(mktemp -d)" && VIRTUAL_ENV={{justfile_directory()}}/.venv-oldest {{justfile_directory()}}/.venv/bin/uv pip install \
+        --quiet --resolution lowest-direct -e "{{justfile_directory()}}/core[conformance]" \
+        -e {{justfile_directory()}}/plugins/simple -e {{justfile_directory()}}/plugins/langgraph \
+        -e {{justfile_directory()}}/plugins/crewai "pytest>=8.4" "pytest-xdist>=3.6" "hypothesis>=6.100"
+    .venv-oldest/bin/pytest -q -n 2 -W ignore::DeprecationWarning -p no:langsmith_plugin tests/core tests/adapters tests/cross tests/oracle

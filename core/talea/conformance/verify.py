@@ -13,7 +13,7 @@ from typing import Any
 from talea.adapter import Adapter, Feature, Level, Support
 from talea.conformance.cases import Case, load_cases
 from talea.conformance.looptime import run_in_virtual_time
-from talea.conformance.world import observe_here
+from talea.conformance.world import Observation, observe_here
 from talea.plan import make_plan
 from talea.run import lacks_of
 
@@ -111,28 +111,32 @@ def verify_case(
         # The declared lack is put to the test: one that has become untrue is a fault as well.
         adapter = copy(adapter)
         adapter.features = _CLAIMED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-    problems = _problems(adapter, case, options, real_time)
-    if not lacking:
-        if not problems:
-            return Finding(case.name, case.rule, Verdict.PASSED)
-        is_late = case.timing and adapter.delays is not None
+    seen = _observe(adapter, case, options, real_time)
+    if isinstance(seen, Exception):
+        # Whatever a plugin raises is its verdict.
+        problems = [f"{type(seen).__name__}: {seen}"]
+        is_late = False
+    else:
+        problems = [*case.differences(seen.outcome), *seen.problems]
+        is_late = case.timing and adapter.delays is not None and not seen.problems
+    if lacking:
+        said = tuple(f"{lack} But the case passes." for lack in lacking)
+        verdict, problems = (Verdict.DECLINED, ()) if problems else (Verdict.STALE, said)
+    elif problems:
         verdict = Verdict.LATE if is_late else Verdict.FAILED
-        return Finding(case.name, case.rule, verdict, tuple(problems))
-    if problems:
-        return Finding(case.name, case.rule, Verdict.DECLINED)
-    said = tuple(f"{lack} But the case passes." for lack in lacking)
-    return Finding(case.name, case.rule, Verdict.STALE, said)
+    else:
+        verdict = Verdict.PASSED
+    return Finding(case.name, case.rule, verdict, tuple(problems))
 
 
-def _problems(
+def _observe(
     adapter: Adapter[Any],
     case: Case,
     options: Mapping[str, str] | None,
     real_time: bool,
-) -> list[str]:
+) -> Observation | Exception:
     running = observe_here(case.workflow, case.inputs, case.scenario, adapter, options)
     try:
-        seen = asyncio.run(running) if real_time else run_in_virtual_time(running, adapter.settle)
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its verdict
-        return [f"{type(error).__name__}: {error}"]
-    return [*case.differences(seen.outcome), *seen.problems]
+        return asyncio.run(running) if real_time else run_in_virtual_time(running, adapter.settle)
+    except Exception as error:  # noqa: BLE001 - it is what the plugin came to
+        return error
