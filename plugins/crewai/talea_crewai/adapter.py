@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from talea.adapter import (
@@ -18,12 +17,9 @@ from talea.adapter import (
     Run,
     Support,
 )
-from talea.errors import Lack, UnsupportedError, UsageError
-from talea.plan import Plan, Step
+from talea.plan import Plan
 from talea_crewai.blueprint import Blueprint, Compiled, Driver, around
-from talea_crewai.stages import MOST_METHODS, cut
-
-_STYLES = ("auto", "crew", "flow")
+from talea_crewai.styles import HELP, read_style, style_inside, style_of
 
 
 def _native(reason: str) -> Support:
@@ -42,10 +38,7 @@ class CrewAIAdapter(Adapter[Compiled]):
     """Run workflows as CrewAI's crews and flows."""
 
     name = "crewai"
-    options: ClassVar[Mapping[str, str]] = {
-        "style": "auto, crew or flow: what the workflow becomes. auto makes a Crew of a sequence of"
-        " agents, and a Flow of all else",
-    }
+    options: ClassVar[Mapping[str, str]] = HELP
     delays = "CrewAI begins what comes after a task some turns of the event loop later"
     features: ClassVar[Mapping[Feature, Support]] = {
         Feature.AGENT: _native("an Agent with a Task, fresh for each attempt"),
@@ -92,14 +85,11 @@ class CrewAIAdapter(Adapter[Compiled]):
         Raises `UsageError` for options it does not know, and `UnsupportedError` where a crew is
         wanted of what cannot be one.
         """
-        wanted = _style(options)
-        if wanted == "crew":
-            _refuse_as_crew(plan)
+        wanted = read_style(plan, options)
         parts: dict[int, Compiled] = {}
         for inner in plan.plans():
-            # What is inside follows its own structure: a crew is wanted of the whole.
-            style = wanted if inner is plan or wanted == "flow" else "auto"
-            parts[id(inner)] = _make(inner, style, options, parts)
+            style = style_of(inner, wanted if inner is plan else style_inside(wanted))
+            parts[id(inner)] = _make(inner, style, parts)
         return parts[id(plan)]
 
     async def execute(self, compiled: Compiled | Driver, run: Run) -> None:
@@ -141,104 +131,17 @@ class CrewAIAdapter(Adapter[Compiled]):
 
     def describe(self, plan: Plan, options: Options) -> Mapping[str, str]:
         """Say what each task becomes, and what it costs."""
-        style = _chosen(plan, _style(options))
-        if style == "crew":
-            _refuse_as_crew(plan)
-            told = {step.id: _told_in_crew(step) for step in plan.steps}
-            words = "a Crew with a sequential process"
-            if not _is_sequence(plan):
-                words += "; tasks that could run side by side run one after another"
-            return {"": words} | told
-        stages = cut(plan)
-        if len(plan.steps) <= MOST_METHODS:
-            told = {step.id: _told_in_flow(step) for step in plan.steps}
-            return {"": f"a Flow with {len(stages)} methods"} | told
-        words = (
-            f"a Flow with {len(stages)} methods for {len(plan.steps)} tasks: CrewAI's dispatch is"
-            " quadratic in methods, so that each carries out a stage of the plan by talea's own"
-            " schedule; stages are cut where nothing waits for it"
-        )
-        told = {
-            plan.steps[i].id: f"stage {at}, {_told_in_flow(plan.steps[i])}"
-            for at, stage in enumerate(stages)
-            for i in stage.tasks
-        }
-        return {"": words} | told
+        from talea_crewai.describing import describe
+
+        return describe(plan, read_style(plan, options))
 
 
-def _style(options: Options) -> str:
-    for name, value in options.items():
-        if name != "style":
-            raise UsageError(f"framework 'crewai' has no option {name!r}", "it has: style")
-        if value not in _STYLES:
-            raise UsageError(f"style is {value!r}", f"it is one of {', '.join(_STYLES)}")
-    return options.get("style", "auto")
-
-
-def _chosen(plan: Plan, style: str) -> str:
-    if style != "auto":
-        return style
-    agents = all(step.kind == "agent" and step.for_each is None for step in plan.steps)
-    return "crew" if plan.steps and agents and _is_sequence(plan) else "flow"
-
-
-def _is_sequence(plan: Plan) -> bool:
-    """Say whether each task needs the one before it, so that no two could run side by side."""
-    order = plan.order
-    return all(before in plan.steps[i].dependencies for before, i in pairwise(order))
-
-
-def _refuse_as_crew(plan: Plan) -> None:
-    """Raise `UnsupportedError` that names every task that cannot be one of a crew."""
-    reason = "a Crew's task needs an agent; `style=flow` runs it"
-    lacks = [Lack(step.id, step.kind, reason) for step in plan.steps if step.kind != "agent"]
-    if not plan.steps:
-        lacks = [Lack(plan.name, "tasks", "a Crew needs a task; `style=flow` runs it")]
-    if lacks:
-        raise UnsupportedError("crewai", lacks)
-
-
-def _make(plan: Plan, style: str, options: Options, parts: Mapping[int, Compiled]) -> Compiled:
-    blueprint = Blueprint(plan, options, parts)
-    if _chosen(plan, style) == "crew":
+def _make(plan: Plan, style: str, parts: Mapping[int, Compiled]) -> Compiled:
+    blueprint = Blueprint(plan, parts)
+    if style == "crew":
         from talea_crewai.crew import CrewFactory
 
         return CrewFactory(blueprint)
     from talea_crewai.flow import make_flow
 
     return make_flow(blueprint)
-
-
-def _told_in_crew(step: Step) -> str:
-    words = f"a Task of the agent {step.agents[0]!r}, a fresh Agent for each attempt"
-    return words + _emulated(step)
-
-
-def _told_in_flow(step: Step) -> str:
-    if step.kind == "agent":
-        words = f"a Flow method that has a fresh Agent {step.agents[0]!r} carry out a Task"
-    elif step.plan is not None:
-        inner = "a Crew" if _chosen(step.plan, "auto") == "crew" else "a Flow"
-        words = f"a Flow method that kicks off {inner} for what is inside"
-    else:
-        words = "a Flow method, without an agent"
-    return words + _emulated(step)
-
-
-def _emulated(step: Step) -> str:
-    """Name what the kernel does for a task, since CrewAI has nothing for it or does it wrong."""
-    task = step.task
-    done = [
-        name
-        for name, present in (
-            ("trigger", task.trigger is not None),
-            ("when", step.when is not None),
-            ("for_each", step.for_each is not None),
-            ("fallback", step.fallback is not None),
-            ("loop", step.loop is not None),
-            ("retry", step.retry is not None),
-            ("timeout", step.timeout is not None),
-        )
-        if present
-    ]
-    return f"; by talea's kernel: {', '.join(done)}" if done else ""

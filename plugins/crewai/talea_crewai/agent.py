@@ -16,7 +16,14 @@ from talea.adapter import AgentAnswer, AgentCall, AgentTool
 from talea.response_format import ResponseFormat
 from talea_crewai.clients import places
 from talea_crewai.conversation import CALL_ID, UNKNOWN, Conversation, hide_braces
-from talea_crewai.framework import Agent, BaseTool, Task, quiet
+from talea_crewai.framework import (
+    Agent,
+    AgentExecutor,
+    AgentExecutorState,
+    BaseTool,
+    Task,
+    quiet,
+)
 from talea_crewai.model import Model
 
 _DIVIDER = "\n\n----------\n\n"
@@ -42,8 +49,24 @@ class Step(Task):
         self.expected_output = call.expected_output or _EXPECTED
 
 
+class _Loop(AgentExecutor):
+    """CrewAI's loop of asking the model and calling tools: a flow, whose methods it is made of."""
+
+    @classmethod
+    def flow_definition(cls) -> Any:
+        """Give the loop's methods, which CrewAI does not look for in what a class inherits."""
+        return AgentExecutor.flow_definition()
+
+    def _create_initial_state(self) -> AgentExecutorState:
+        """Give the state as it is: CrewAI makes a class for it each time, in a fifth of the whole
+        time of an agent, and throws it away."""
+        return AgentExecutorState()
+
+
 class FreshAgent(Agent):
     """An agent of CrewAI's for one attempt."""
+
+    executor_class: Any = _Loop
 
     def _use_trained_data(self, task_prompt: str) -> str:
         """Read no pickle from the working directory, whatever lies there."""

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from talea.adapter import Options, Run
+from talea.adapter import Run
 from talea.plan import Plan
 from talea.result import Result
 
@@ -38,7 +38,6 @@ class Blueprint:
     """A plan, and what the blocks and sub-workflows in it have become."""
 
     plan: Plan
-    options: Options
     parts: Mapping[int, Compiled] = field(default_factory=dict[int, Compiled])
     """By the identity of the plan."""
 
@@ -55,9 +54,9 @@ class Blueprint:
         """Run the whole workflow on an object of CrewAI's that its user has kicked off."""
         from talea.run import prepare
 
-        workflow = self.plan.workflow
-        prepared = prepare(workflow, inputs, framework="crewai", options=self.options, **settings)
-        prepared.compiled = driver
+        prepared = prepare(
+            self.plan.workflow, inputs, framework="crewai", compiled=driver, **settings
+        )
         result = await prepared.run()
         return result.raise_for_failure()
 

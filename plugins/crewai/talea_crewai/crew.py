@@ -21,12 +21,19 @@ from talea_crewai.framework import Agent, Crew, CrewOutput, Process, Task, TaskO
 from talea_crewai.model import Mute
 
 
+class ShownAgent(Agent):
+    """An agent as a crew shows it; a fresh one answers in its place."""
+
+    def create_agent_executor(self, *args: Any, **more: Any) -> None:
+        """Make no loop for it: it is never asked."""
+
+
 class CrewTask(Step):
     """A task of a crew. Its retries, timeout, condition and fallback are the kernel's."""
 
     _index: int = PrivateAttr()
     _owner: WorkflowCrew = PrivateAttr()
-    _agent: Agent = PrivateAttr()
+    _agent: ShownAgent = PrivateAttr()
 
     async def aexecute_sync(
         self, agent: Any = None, context: str | None = None, tools: Any = None
@@ -196,16 +203,16 @@ class CrewFactory:
         return crew
 
 
-def _agents(plan: Plan) -> dict[str, Agent]:
+def _agents(plan: Plan) -> dict[str, ShownAgent]:
     """Make the agents that a crew shows; fresh ones answer in their place."""
     document = plan.workflow
-    found: dict[str, Agent] = {}
+    found: dict[str, ShownAgent] = {}
     for i in plan.order:
         for name in plan.steps[i].agents:
             if name not in found:
                 agent = document.agents[name]
                 model = agent.model or document.model or "talea"
-                found[name] = Agent(
+                found[name] = ShownAgent(
                     **texts(name, agent),
                     llm=Mute.of(model),
                     max_retry_limit=0,

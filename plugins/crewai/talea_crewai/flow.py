@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
@@ -15,6 +16,8 @@ from talea_crewai.stages import Stage, cut
 
 Method = Any
 """A method of a flow, as CrewAI's decorators give it."""
+Listener = tuple[Any, Any, Any]
+"""A method that listens, as CrewAI has it: its name, its definition and its condition."""
 
 
 class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has no state
@@ -29,6 +32,10 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
     _schedule: Schedule | None = PrivateAttr(default=None)
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     _result: Result | None = PrivateAttr(default=None)
+    _ended: str | None = PrivateAttr(default=None)
+    """The method whose listeners are being looked for."""
+    _listeners: dict[str, list[Listener]] | None = PrivateAttr(default=None)
+    """Who listens to a method; None until somebody asks."""
 
     def __init__(self, **data: Any) -> None:
         settings = {name: data.pop(name) for name in SETTINGS & data.keys()}
@@ -60,6 +67,28 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
         finally:
             self._schedule = None
 
+    # CrewAI looks through all methods at the end of each one, twice. These two let it look through
+    # those that listen to it alone; in a CrewAI without them, a flow is merely slower.
+
+    def _find_triggered_methods(self, trigger_method: Any, *args: Any, **more: Any) -> Any:
+        """Find the methods that can begin, since one has ended."""
+        self._ended = trigger_method
+        try:
+            return super()._find_triggered_methods(trigger_method, *args, **more)
+        finally:
+            self._ended = None
+
+    def _listener_methods(self) -> Iterator[Listener]:
+        """Give the methods that listen, each with its definition and its condition."""
+        if self._ended is None:
+            return super()._listener_methods()
+        if self._listeners is None:
+            self._listeners = {}
+            for listener in super()._listener_methods():
+                for name in _heard(listener[2]):
+                    self._listeners.setdefault(name, []).append(listener)
+        return iter(self._listeners.get(self._ended, ()))
+
 
 def make_flow(blueprint: Blueprint) -> type[WorkflowFlow]:
     """Make the class of a plan's flows."""
@@ -80,7 +109,9 @@ def make_flow(blueprint: Blueprint) -> type[WorkflowFlow]:
         "blueprint": blueprint,
         "__annotations__": {"blueprint": ClassVar[Blueprint]},
     }
-    return type(blueprint.class_name, (WorkflowFlow,), members)
+    made = type(blueprint.class_name, (WorkflowFlow,), members)
+    made.flow_definition()  # Else the first run would take the time for it.
+    return made
 
 
 def _name(blueprint: Blueprint, at: int, stage: Stage) -> str:
@@ -88,6 +119,11 @@ def _name(blueprint: Blueprint, at: int, stage: Stage) -> str:
     if len(stage.tasks) == 1:
         return f"task_{blueprint.plan.steps[stage.tasks[0]].id}"
     return f"stage_{at}"
+
+
+def _heard(condition: str | Mapping[str, list[str]]) -> Sequence[str]:
+    """Give the methods that a condition of `_method` waits for."""
+    return [condition] if isinstance(condition, str) else condition["and"]
 
 
 def _method(name: str, stage: Stage, after: list[str]) -> Method:

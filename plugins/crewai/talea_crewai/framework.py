@@ -46,7 +46,7 @@ def _undisturbed() -> Iterator[None]:
 
 with _undisturbed():
     from crewai import Agent, Crew, Process, Task, TaskOutput
-    from crewai.agents.agent_executor import AgentExecutor
+    from crewai.agents.agent_executor import AgentExecutor, AgentExecutorState
     from crewai.crews.crew_output import CrewOutput
     from crewai.events import crewai_event_bus
     from crewai.events.types.llm_events import LLMCallType
@@ -55,7 +55,7 @@ with _undisturbed():
         should_suppress_console_output,
     )
     from crewai.flow.flow import Flow, and_, listen, start
-    from crewai.llms.base_llm import BaseLLM, llm_call_context
+    from crewai.llms.base_llm import llm_call_context
     from crewai.llms.providers.openai.completion import OpenAICompletion
     from crewai.tools import BaseTool
 
@@ -65,7 +65,7 @@ warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"crewai\b
 __all__ = [
     "Agent",
     "AgentExecutor",
-    "BaseLLM",
+    "AgentExecutorState",
     "BaseTool",
     "Crew",
     "CrewOutput",

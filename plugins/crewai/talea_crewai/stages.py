@@ -1,8 +1,8 @@
 """A plan cut into as many parts as a Flow can have methods, without making anything wait for more.
 
-CrewAI looks through all methods of a flow at the end of each one, so that a flow of 500 methods
-costs ten times as much a task as one of 50. A plan may be cut at a task that all before it lead to
-and all after it need: whoever comes after could not have begun earlier.
+A method costs CrewAI a turn of a thread and some 0.3 ms of CPU time, ten times as much as a task of
+a stage. A plan may be cut at a task that all before it lead to and all after it need: whoever comes
+after could not have begun earlier.
 """
 
 from __future__ import annotations
