@@ -8,7 +8,7 @@ on the run's event loop and must not block. A prompt or a secret is in no event.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -209,6 +209,44 @@ class TaskEnded:
 
 
 @dataclass(slots=True)
+class MeteredCall:
+    """A model call as the gateway saw it, whatever the framework tells of it.
+
+    `turn` counts from 1 for each address and agent. `status` is the HTTP status of the answer, 0
+    where the client left before one. Times are in seconds: `began` from the start of the run,
+    `first_byte` and `duration` from the start of the call. `client` is its user agent.
+    """
+
+    address: str
+    agent: str
+    turn: int
+    model: str
+    status: int
+    usage: Usage
+    began: float
+    first_byte: float | None
+    duration: float
+    prompt_characters: int
+    tools_offered: tuple[str, ...]
+    tools_called: tuple[str, ...]
+    client: str
+    fault: str | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the call as the object of `--json`."""
+        return {**asdict(self), "usage": self.usage.as_json()}
+
+
+@dataclass(slots=True)
+class RunMetered:
+    """What the gateway saw of a run: every model call, in the order of arrival."""
+
+    time: float
+    calls: tuple[MeteredCall, ...]
+
+
+@dataclass(slots=True)
 class RunEnded:
     """A run ended, or waits."""
 
@@ -232,6 +270,7 @@ Event = (
     | Answered
     | TaskWaiting
     | TaskEnded
+    | RunMetered
     | RunEnded
 )
 Sink = Callable[[Event], object]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,9 @@ from talea.events import (
     Event,
     Failure,
     InnerStarted,
+    MeteredCall,
     RunEnded,
+    RunMetered,
     RunStarted,
     Status,
     TaskEnded,
@@ -42,6 +44,9 @@ class TaskResult:
     started: float | None = None
     ended: float | None = None
     usage: Usage | None = None
+    """What its model calls used: as the gateway saw them, else as the framework reports them."""
+    reported: Usage | None = None
+    """What the framework reports, where the gateway saw the calls."""
 
     def as_json(self) -> dict[str, Any]:
         """Give the task as the object of `--json`."""
@@ -56,6 +61,7 @@ class TaskResult:
             "started": self.started,
             "ended": self.ended,
             "usage": (self.usage or Usage()).as_json(),
+            "reported": self.reported and self.reported.as_json(),
         }
 
 
@@ -64,7 +70,9 @@ class Result:
     """How a run ended. A failed run is data until `raise_for_failure()`.
 
     `tasks` maps addresses without `#n` to results: the workflow's own tasks in document order, then
-    those inside them, such as `notes[0]/draft`.
+    those inside them, such as `notes[0]/draft`. `calls` holds each model call as the gateway saw
+    it, None where it did not stand between; `usage` counts these then, and `reported` is what the
+    framework says.
     """
 
     run: str
@@ -76,6 +84,8 @@ class Result:
     tasks: dict[str, TaskResult]
     usage: Usage = field(default_factory=Usage)
     duration: float = 0.0
+    calls: tuple[MeteredCall, ...] | None = None
+    reported: Usage | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -103,6 +113,8 @@ class Result:
             "outputs": self.outputs,
             "tasks": {address: task.as_json() for address, task in self.tasks.items()},
             "usage": self.usage.as_json(),
+            "reported": self.reported and self.reported.as_json(),
+            "calls": self.calls and [call.as_json() for call in self.calls],
             "error": self.error.as_json() if self.error else None,
             "duration": self.duration,
         }
@@ -147,6 +159,8 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
         elif isinstance(event, RunStarted):
             result.run, result.workflow = event.run, event.workflow
             result.framework = event.framework
+        elif isinstance(event, RunMetered):
+            result.calls = event.calls
         elif isinstance(event, RunEnded):
             result.status, result.outputs = event.status, event.outputs
             result.error = event.error and _plain_failure(event.error)
@@ -156,7 +170,34 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
         for address, task in found.items()
         if "/" not in address or inside.is_current(address)
     }
+    if result.calls is not None:
+        _count(result, result.calls)
     return result
+
+
+def _count(result: Result, calls: Iterable[MeteredCall]) -> None:
+    """Count calls as they were metered, at their tasks, at those around these, and for the run."""
+    metered: dict[str, Usage] = {"": Usage()}
+    for call in calls:
+        for address in _tasks_of(call.address):
+            total = metered.setdefault(address, Usage())
+            total.begin_call()
+            total.end_call(call.usage)
+    result.usage, result.reported = metered[""], result.usage
+    for address, task in result.tasks.items():
+        if task.usage is not None or address in metered:
+            task.usage, task.reported = metered.get(address, Usage()), task.usage or Usage()
+
+
+def _tasks_of(address: str) -> Iterator[str]:
+    """Name the results that a call counts for: `a[0]#1/b[2]` is of `a[0]/b`, of `a`, of the run."""
+    place = plain_address(address)
+    while place:
+        around, _, name = place.rpartition("/")
+        task = name.partition("[")[0]
+        yield f"{around}/{task}" if around else task
+        place = around
+    yield ""
 
 
 class _Inside:

@@ -29,6 +29,14 @@ _LATER = {
     Feature.APPROVE: "approving tool calls comes with a later version",
     Feature.ON_RESUME: "resuming a run comes with a later version",
 }
+_WORK = {
+    "agent": "the agent's own loop: a model call, its tools side by side, the next call",
+    "tool": "a call of the tool",
+    "value": "the value",
+    "ask": "a question to the run's own person",
+    "tasks": "a schedule of what is inside",
+    "workflow": "a schedule of the workflow",
+}
 
 
 class SimpleAdapter(Adapter[Schedule]):
@@ -58,6 +66,16 @@ class SimpleAdapter(Adapter[Schedule]):
         from talea_simple.agent import answer
 
         return await answer(call)
+
+    def describe(self, plan: Plan, options: Options) -> Mapping[str, str]:
+        """Say what each task becomes, and what it costs."""
+        told = {
+            step.id: _WORK[step.kind]
+            + (", for all items side by side" if step.for_each is not None else "")
+            for step in plan.steps
+        }
+        whole = "a schedule in this process; a task begins when what it depends on has ended"
+        return {"": whole} | told
 
     @asynccontextmanager
     async def session(self, run: Run) -> AsyncGenerator[Any, None]:
