@@ -25,23 +25,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from against_crewai import crewai
 from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
 from peers import compile_langgraph, noop, run_langgraph, run_task_group
 from shapes import SHAPES, Graph, critical_path, unequal
+from workflows import build, build_waiting, wait
 
 ROUNDS = 5
-
-
-def build(graph: Graph, kind: str = "tool", **more: Any) -> Any:
-    """Build the workflow of a graph. Each node calls a tool that does nothing, or is a value."""
-    from talea.ir import Workflow
-
-    tasks: dict[str, Any] = {}
-    for i, dependencies in enumerate(graph):
-        tasks[f"t{i}"] = {**({"value": None} if kind == "value" else {"tool": "noop"}), **more}
-        if dependencies:
-            tasks[f"t{i}"]["depends_on"] = [f"t{d}" for d in dependencies]
-    return Workflow.model_validate({"name": "bench", "tools": {"noop": {}}, "tasks": tasks})
 
 
 async def run_talea(workflow: Any, tool: Callable[..., Any] = noop) -> Any:
@@ -149,17 +139,7 @@ def langgraph(rounds: int) -> Iterator[Row]:
 def branches(rounds: int) -> Iterator[Row]:
     """Unequal branches of tasks that wait: time, by the longest path."""
     graph, seconds = unequal()
-    from talea.ir import Workflow
-
-    tasks: dict[str, Any] = {}
-    for i, dependencies in enumerate(graph):
-        tasks[f"t{i}"] = {"tool": "wait", "with": {"seconds": seconds[i]}}
-        if dependencies:
-            tasks[f"t{i}"]["depends_on"] = [f"t{d}" for d in dependencies]
-    workflow = Workflow.model_validate({"name": "bench", "tools": {"wait": {}}, "tasks": tasks})
-
-    async def wait(seconds: float) -> None:
-        await asyncio.sleep(seconds)
+    workflow = build_waiting(graph, seconds)
 
     async def once() -> float:
         import talea
@@ -322,6 +302,7 @@ ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
     "footprint": footprint,
     "langgraph": langgraph,
     "branches": branches,
+    "crewai": crewai,
 }
 _WORDS = {True: "met", False: "NOT MET", None: ""}
 
