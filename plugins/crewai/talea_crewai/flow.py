@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
@@ -20,6 +21,16 @@ Listener = tuple[Any, Any, Any]
 """A method that listens, as CrewAI has it: its name, its definition and its condition."""
 
 
+@dataclass(slots=True)
+class _Audience:
+    """Who listens to whom in a flow."""
+
+    ended: str | None = None
+    """The method whose listeners are being looked for."""
+    listeners: dict[str, list[Listener]] | None = None
+    """By the method that they listen to; None until somebody asks."""
+
+
 class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has no state
     """A flow that carries out a workflow. `kickoff` takes its inputs and gives its outputs.
 
@@ -32,10 +43,7 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
     _schedule: Schedule | None = PrivateAttr(default=None)
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     _result: Result | None = PrivateAttr(default=None)
-    _ended: str | None = PrivateAttr(default=None)
-    """The method whose listeners are being looked for."""
-    _listeners: dict[str, list[Listener]] | None = PrivateAttr(default=None)
-    """Who listens to a method; None until somebody asks."""
+    _audience: _Audience = PrivateAttr(default_factory=_Audience)
 
     def __init__(self, **data: Any) -> None:
         settings = {name: data.pop(name) for name in SETTINGS & data.keys()}
@@ -72,22 +80,24 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
 
     def _find_triggered_methods(self, trigger_method: Any, *args: Any, **more: Any) -> Any:
         """Find the methods that can begin, since one has ended."""
-        self._ended = trigger_method
+        audience = self._audience
+        audience.ended = trigger_method
         try:
             return super()._find_triggered_methods(trigger_method, *args, **more)
         finally:
-            self._ended = None
+            audience.ended = None
 
     def _listener_methods(self) -> Iterator[Listener]:
         """Give the methods that listen, each with its definition and its condition."""
-        if self._ended is None:
+        audience = self._audience
+        if audience.ended is None:
             return super()._listener_methods()
-        if self._listeners is None:
-            self._listeners = {}
+        if audience.listeners is None:
+            audience.listeners = {}
             for listener in super()._listener_methods():
                 for name in _heard(listener[2]):
-                    self._listeners.setdefault(name, []).append(listener)
-        return iter(self._listeners.get(self._ended, ()))
+                    audience.listeners.setdefault(name, []).append(listener)
+        return iter(audience.listeners.get(audience.ended, ()))
 
 
 def make_flow(blueprint: Blueprint) -> type[WorkflowFlow]:

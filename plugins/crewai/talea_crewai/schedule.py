@@ -8,7 +8,7 @@ beside the flow.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from talea.adapter import Run
@@ -30,46 +30,49 @@ class Schedule:
         inside = frozenset(tasks)
         for i in tasks:
             self._reached[i] = True
-        async with _plain_errors() as group:
-            self._sort(group, inside)
-            self._begin(sorted(self._held & inside), group, inside)
+        ready = self._sort(inside)
+        if len(tasks) == 1:
+            for i in ready:
+                await self._run.task(i)
+            self._sort(inside)
+        elif ready:
+            async with _plain_errors() as group:
+                self._begin(ready, group, inside)
 
     async def _do(self, i: int, group: asyncio.TaskGroup, inside: frozenset[int]) -> None:
         await self._run.task(i)
-        self._sort(group, inside)
+        self._begin(self._sort(inside), group, inside)
 
-    def _sort(self, group: asyncio.TaskGroup, inside: frozenset[int]) -> None:
-        """Begin what has become ready, where its method has been called."""
-        ready = self._run.ready
-        own: list[int] = []
+    def _sort(self, inside: frozenset[int]) -> list[int]:
+        """Give those of a method's tasks that are ready; see to the others that have become so."""
+        held, ready = self._held, self._run.ready
         while ready:
             i = ready.popleft()
-            if i in inside:
-                own.append(i)
-            elif self._reached[i]:
-                self._beside.create_task(self._do(i, self._beside, frozenset()))
+            if i in inside or not self._reached[i]:
+                held.add(i)
             else:
-                self._held.add(i)
-        self._begin(own, group, inside)
+                self._beside.create_task(self._do(i, self._beside, frozenset()))
+        own = sorted(held & inside)
+        held.difference_update(own)
+        return own
 
     def _begin(
         self, tasks: Sequence[int], group: asyncio.TaskGroup, inside: frozenset[int]
     ) -> None:
         steps = self._run.plan.steps
-        self._held.difference_update(tasks)
-        for i in sorted(tasks, key=lambda i: (-steps[i].priority, i)):
+        for i in sorted(tasks, key=lambda i: -steps[i].priority):
             group.create_task(self._do(i, group, inside))
 
 
 @asynccontextmanager
-async def scheduled(run: Run) -> AsyncIterator[Schedule]:
+async def scheduled(run: Run) -> AsyncGenerator[Schedule]:
     """Have a schedule for a run; in the end, wait for what is done beside the flow."""
     async with _plain_errors() as beside:
         yield Schedule(run, beside)
 
 
 @asynccontextmanager
-async def _plain_errors() -> AsyncIterator[asyncio.TaskGroup]:
+async def _plain_errors() -> AsyncGenerator[asyncio.TaskGroup]:
     """Open a group of asyncio's tasks; the first error is raised as itself."""
     try:
         async with asyncio.TaskGroup() as group:
