@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -122,7 +122,7 @@ class CrewAIAdapter(Adapter[Compiled]):
         time.sleep(0.001)  # It returns when a result is set, a moment before its waiter is told.
 
     @asynccontextmanager
-    async def session(self, run: Run) -> AsyncIterator[Any]:
+    async def session(self, run: Run) -> AsyncGenerator[Any]:
         """Share one HTTP pool among all agents of a run; it is made when the first one asks."""
         from talea_crewai.clients import Clients
 

@@ -28,7 +28,7 @@ from talea_crewai.model import Model
 
 _DIVIDER = "\n\n----------\n\n"
 """What CrewAI puts between the outputs of earlier tasks."""
-_EXPECTED = "A complete answer."
+EXPECTED = "A complete answer."
 _GOAL = "Complete the task."
 
 
@@ -46,7 +46,7 @@ class Step(Task):
     def fill(self, call: AgentCall) -> None:
         """Take on what an attempt is asked for."""
         self.description = call.prompt if call.prompt.strip() else "(no words)"
-        self.expected_output = call.expected_output or _EXPECTED
+        self.expected_output = call.expected_output or EXPECTED
 
 
 class _Loop(AgentExecutor):

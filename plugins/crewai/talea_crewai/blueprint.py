@@ -16,7 +16,10 @@ from talea.result import Result
 class Driver(Protocol):
     """A crew or flow of CrewAI's: what a user kicks off, and what a run is driven by."""
 
-    blueprint: Blueprint
+    @property
+    def blueprint(self) -> Blueprint:
+        """What it was made from."""
+        ...
 
     async def drive(self, run: Run) -> None:
         """Drive every task of a run to its end."""
@@ -26,7 +29,10 @@ class Driver(Protocol):
 class Compiled(Protocol):
     """A class of flows, or a maker of crews: it makes a new one for each run."""
 
-    blueprint: Blueprint
+    @property
+    def blueprint(self) -> Blueprint:
+        """What it was made from."""
+        ...
 
     def __call__(self, **settings: Any) -> Driver:
         """Make a flow or crew; the settings are those of `talea.run`: tools, model, ask, …"""
@@ -57,8 +63,7 @@ class Blueprint:
         prepared = prepare(
             self.plan.workflow, inputs, framework="crewai", compiled=driver, **settings
         )
-        result = await prepared.run()
-        return result.raise_for_failure()
+        return await prepared.run()
 
 
 around: ContextVar[Mapping[int, Compiled]] = ContextVar("talea_crewai_parts")

@@ -9,12 +9,14 @@ from typing import Any, cast
 
 from pydantic import PrivateAttr
 
+from talea import ir
 from talea.adapter import AgentAnswer, AgentCall, AskCall, Run
 from talea.events import Status, TaskEnded
 from talea.expr import to_text
 from talea.plan import Plan
+from talea.plan import Step as PlanStep
 from talea.result import Result
-from talea_crewai.agent import Step, answer, texts
+from talea_crewai.agent import EXPECTED, Step, answer, texts
 from talea_crewai.blueprint import SETTINGS, Blueprint
 from talea_crewai.clients import Clients
 from talea_crewai.framework import Agent, Crew, CrewOutput, Process, Task, TaskOutput
@@ -34,6 +36,24 @@ class CrewTask(Step):
     _index: int = PrivateAttr()
     _owner: WorkflowCrew = PrivateAttr()
     _agent: ShownAgent = PrivateAttr()
+
+    @classmethod
+    def of(cls, step: PlanStep, agent: ShownAgent, context: list[Task]) -> CrewTask:
+        """Make the task of a plan's step."""
+        task = cast("ir.AgentTask", step.task)
+        made = cls(
+            name=step.id,
+            description=task.prompt or "-",
+            expected_output=task.expected_output or EXPECTED,
+            agent=agent,
+            context=context,
+        )
+        made._index, made._agent = step.index, agent
+        return made
+
+    def join(self, crew: WorkflowCrew) -> None:
+        """Learn in which crew the task is."""
+        self._owner = crew
 
     async def aexecute_sync(
         self, agent: Any = None, context: str | None = None, tools: Any = None
@@ -99,6 +119,17 @@ class WorkflowCrew(Crew):
     _output: CrewOutput | None = PrivateAttr(default=None)
     _result: Result | None = PrivateAttr(default=None)
 
+    @classmethod
+    def of(
+        cls, factory: CrewFactory, given: dict[str, Any], settings: dict[str, Any]
+    ) -> WorkflowCrew:
+        """Make a crew; with its settings the factory makes another one like it."""
+        crew = cls(**given)
+        crew._factory, crew._settings = factory, settings
+        for task in crew.tasks:
+            cast("CrewTask", task).join(crew)
+        return crew
+
     @property
     def blueprint(self) -> Blueprint:
         """What the crew was made from."""
@@ -136,8 +167,13 @@ class WorkflowCrew(Crew):
     async def akickoff(self, inputs: Any = None, *args: Any, **more: Any) -> Any:
         """Run the workflow. Raises `RunError` if it fails."""
         if self._used:
-            return await self.copy().akickoff(inputs)
+            again = self.copy()
+            try:
+                return await again.akickoff(inputs)
+            finally:
+                self._result = again.result
         self._result = await self.blueprint.run_alone(self, inputs, self._settings)
+        self._result.raise_for_failure()
         assert self._output is not None
         self._output.json_dict = self._result.outputs
         return self._output
@@ -149,9 +185,10 @@ class WorkflowCrew(Crew):
             return
         self._used = True
         self._run = run
-        self._output = await super().akickoff()
+        # Its other kind of output is that of a crew that streams, which this one does not.
+        self._output = await cast("Any", super()).akickoff()
 
-    def copy(self) -> WorkflowCrew:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def copy(self) -> WorkflowCrew:  # pyright: ignore[reportIncompatibleMethodOverride] - pydantic's takes more
         """Make the crew anew."""
         return self._factory(**self._settings)
 
@@ -170,37 +207,21 @@ class CrewFactory:
         plan = self.blueprint.plan
         own = {name: settings.pop(name) for name in SETTINGS & settings.keys()}
         agents = _agents(plan)
-        tasks: list[CrewTask] = []
-        by_id: dict[str, Task] = {}
+        tasks: dict[str, CrewTask] = {}
         for i in plan.order:
             step = plan.steps[i]
-            (name,) = step.agents
-            task = CrewTask(
-                name=step.id,
-                description=step.task.prompt or "-",  # pyright: ignore[reportAttributeAccessIssue]
-                expected_output=step.task.expected_output or "A complete answer.",  # pyright: ignore[reportAttributeAccessIssue]
-                agent=agents[name],
-                context=[by_id[other] for other in step.context if other in by_id],
-            )
-            task._index, task._agent = i, agents[name]
-            by_id[step.id] = task
-            tasks.append(task)
-        crew = WorkflowCrew(
-            **{
-                "name": plan.name,
-                "agents": list(agents.values()),
-                "tasks": tasks,
-                "process": Process.sequential,
-                "verbose": False,
-                "cache": False,
-                "tracing": False,
-            }
-            | settings
-        )
-        crew._factory, crew._settings = self, own | settings
-        for task in tasks:
-            task._owner = crew
-        return crew
+            context: list[Task] = [tasks[other] for other in step.context if other in tasks]
+            tasks[step.id] = CrewTask.of(step, agents[step.agents[0]], context)
+        given: dict[str, Any] = {
+            "name": plan.name,
+            "agents": list(agents.values()),
+            "tasks": list(tasks.values()),
+            "process": Process.sequential,
+            "verbose": False,
+            "cache": False,
+            "tracing": False,
+        }
+        return WorkflowCrew.of(self, given | settings, own | settings)
 
 
 def _agents(plan: Plan) -> dict[str, ShownAgent]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import PrivateAttr
 
 from talea.adapter import Run
 from talea.result import Result
-from talea_crewai.blueprint import SETTINGS, Blueprint
+from talea_crewai.blueprint import SETTINGS, Blueprint, Driver
 from talea_crewai.framework import Flow, and_, listen, start
 from talea_crewai.schedule import Schedule, scheduled
 from talea_crewai.stages import Stage, cut
@@ -60,8 +60,10 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
         self, inputs: dict[str, Any] | None = None, *args: Any, **more: Any
     ) -> Any:
         """Run the workflow; the result is its outputs. Raises `RunError` if it fails."""
-        self._result = await self.blueprint.run_alone(self, inputs, self._settings)
-        return self._result.outputs
+        # Protocols know no class variable in the place of a property.
+        own = cast("Driver", self)
+        self._result = await self.blueprint.run_alone(own, inputs, self._settings)
+        return self._result.raise_for_failure().outputs
 
     async def drive(self, run: Run) -> None:
         """Drive a run by the flow's methods."""
@@ -71,9 +73,14 @@ class WorkflowFlow(Flow):  # pyright: ignore[reportMissingTypeArgument] - it has
             return
         try:
             async with scheduled(run) as self._schedule:
-                await super().kickoff_async()
+                await cast("Any", super()).kickoff_async()
         finally:
             self._schedule = None
+
+    async def carry_out(self, stage: Stage) -> None:
+        """Do what one of the flow's methods is there for."""
+        assert self._schedule is not None
+        await self._schedule.carry_out(stage.tasks)
 
     # CrewAI looks through all methods at the end of each one, twice. These two let it look through
     # those that listen to it alone; in a CrewAI without them, a flow is merely slower.
@@ -138,8 +145,7 @@ def _heard(condition: str | Mapping[str, list[str]]) -> Sequence[str]:
 
 def _method(name: str, stage: Stage, after: list[str]) -> Method:
     async def method(self: WorkflowFlow) -> None:
-        assert self._schedule is not None
-        await self._schedule.carry_out(stage.tasks)
+        await self.carry_out(stage)
 
     method.__name__ = method.__qualname__ = name
     if not after:

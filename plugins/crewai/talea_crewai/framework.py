@@ -14,7 +14,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _OFF = {
@@ -25,7 +25,7 @@ _OFF = {
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed() -> Generator[None]:
     """Put the environment and `warnings.warn` back as they were, but for the switches."""
     for name, value in _OFF.items():
         # A user who has turned tracing on in so many words keeps it on.
@@ -93,7 +93,7 @@ logging.getLogger("crewai.flow.runtime").addFilter(_is_loud)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Keep CrewAI's panels off the terminal in this context."""
     before = should_suppress_console_output()
     set_suppress_console_output(True)
