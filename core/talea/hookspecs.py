@@ -41,13 +41,15 @@ class AdapterSpec:
 
     `name` is what stands after `--framework`, `target` is `module:Class` of the `Adapter`, which is
     imported when the framework is chosen, and `api` the version of the contract that it was written
-    for: `talea.adapter.API_VERSION` of that time, as a plain number.
+    for: `talea.adapter.API_VERSION` of that time, as a plain number. `needs` are the modules of the
+    framework itself: they are looked for, not imported.
     """
 
     name: str
     target: str
     summary: str
     api: int = 1
+    needs: tuple[str, ...] = ()
 
 
 @hookspec

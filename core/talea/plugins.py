@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache, partial
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +52,8 @@ class PluginStatus(StrEnum):
 
     READY = "ready"
     BROKEN = "broken"
+    INCOMPLETE = "incomplete"
+    """The plugin is there, and its framework is not."""
     CONFLICT = "conflict"
     UNKNOWN_API = "unknown_api"
     BLOCKED = "blocked"
@@ -246,27 +249,34 @@ class Registry:
         elif first.spec.api != API_VERSION:
             info.status = PluginStatus.UNKNOWN_API
             info.reason, info.hint = _api_reason(first.spec), _api_hint(first.spec, first.plugin)
+        elif absent := [module for module in first.spec.needs if find_spec(module) is None]:
+            info.status = PluginStatus.INCOMPLETE
+            info.reason = f"{_join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
+            info.hint = f"pip install {first.plugin.distribution}"
         else:
             info.status, info.reason, info.hint = PluginStatus.READY, None, None
         return info
 
-    def get_adapter(self, name: str) -> Adapter[Any]:
+    def get_adapter(self, name: str, *, to_run: bool = False) -> Adapter[Any]:
         """Give the adapter of a framework, whose module is imported now.
 
-        Raises PluginError where it is unknown, broken, of an unknown API version or in conflict.
+        Raises PluginError where it is unknown, broken, of an unknown API version or in conflict;
+        and, if it is `to_run`, where the framework itself is not installed.
         """
-        if name not in self._adapters:
-            provider = self._choose(name)
-            self._adapters[name] = _load_adapter(provider.spec, provider.plugin)
+        if to_run or name not in self._adapters:
+            provider = self._choose(name, to_run=to_run)
+            if name not in self._adapters:
+                self._adapters[name] = _load_adapter(provider.spec, provider.plugin)
         return self._adapters[name]
 
-    def _choose(self, name: str) -> _Provider:
+    def _choose(self, name: str, *, to_run: bool) -> _Provider:
         infos = {info.name: info for info in self.frameworks()}
         info = infos.get(name)
         ready = [other.name for other in infos.values() if other.status is PluginStatus.READY]
         if info is None:
             raise PluginError(f"unknown framework {name!r}", _unknown_hint(name, ready, infos))
-        if info.status is PluginStatus.READY:
+        lacks_framework = info.status is PluginStatus.INCOMPLETE
+        if info.status is PluginStatus.READY or (lacks_framework and not to_run):
             return self._providers[name][0]
         origin = f" ({info.distribution} {info.version})" if info.distribution else ""
         installed = f" Installed: {_join(ready) or 'none'}."
@@ -543,9 +553,9 @@ def frameworks() -> list[FrameworkInfo]:
     return registry().frameworks()
 
 
-def get_adapter(name: str) -> Adapter[Any]:
+def get_adapter(name: str, *, to_run: bool = False) -> Adapter[Any]:
     """Give the adapter of a framework. Raises PluginError where it cannot be used."""
-    return registry().get_adapter(name)
+    return registry().get_adapter(name, to_run=to_run)
 
 
 def check(workflow: Workflow) -> list[Issue]:

@@ -184,8 +184,8 @@ def prepare(
     """
     document = _document(workflow)
     plan = _checked_plan(document)
-    adapter = framework if isinstance(framework, Adapter) else plugins.get_adapter(framework)
-    others = plugins.get_adapter(agents) if agents is not None and agents != adapter.name else None
+    adapter = framework if isinstance(framework, Adapter) else _adapter(framework)
+    others = _adapter(agents) if agents is not None and agents != adapter.name else None
     _check_features(plan, adapter, others)
     if offline and replay is not None:
         raise UsageError("a run is either offline or a replay", "leave one of them out")
@@ -284,7 +284,7 @@ def compile(
     the workflow needs.
     """
     plan = _checked_plan(_document(workflow))
-    adapter = plugins.get_adapter(framework)
+    adapter = _adapter(framework)
     _check_features(plan, adapter, None)
     return plugins.manager().hook.talea_compile(adapter=adapter, plan=plan, options=options or {})
 
@@ -309,6 +309,10 @@ def lacks_of(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None = No
 
 def _document(workflow: ir.Workflow | str | Path) -> ir.Workflow:
     return workflow if isinstance(workflow, ir.Workflow) else load(workflow)
+
+
+def _adapter(framework: str) -> Adapter[Any]:
+    return plugins.get_adapter(framework, to_run=True)
 
 
 def _checked_plan(document: ir.Workflow) -> Plan:

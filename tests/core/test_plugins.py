@@ -66,7 +66,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         package.mkdir()
         names = {"name": framework, "module": module, "api": api}
         source = dedent(code)
-        (package / "__init__.py").write_text(source.format(**names) if code is BRINGS else source)
+        template = "{module}" in code
+        (package / "__init__.py").write_text(source.format(**names) if template else source)
         text = dedent(adapter)
         (package / "adapter.py").write_text(text.format(**names) if adapter is ADAPTER else text)
         info = tmp_path / f"{module}-1.2.dist-info"
@@ -105,6 +106,20 @@ def test_an_adapter_is_imported_when_it_is_chosen_and_made_once(install: Install
     adapter = registry.get_adapter("echo")
     assert adapter.name == "echo"
     assert registry.get_adapter("echo") is adapter
+
+
+def test_a_framework_that_is_absent_is_explained_but_not_run(install: Install, find) -> None:
+    install("talea-echo", BRINGS.replace("{api})", "{api}, ('json', 'no_such_module'))"))
+    registry = find()
+    assert listed(registry)["echo"] == (
+        "incomplete",
+        "no_such_module is not installed",
+        "pip install talea-echo",
+    )
+    assert registry.get_adapter("echo").name == "echo"
+    with pytest.raises(PluginError, match="no_such_module is not installed") as told:
+        registry.get_adapter("echo", to_run=True)
+    assert told.value.hint == "pip install talea-echo"
 
 
 @pytest.mark.parametrize(

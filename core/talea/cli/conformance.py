@@ -39,7 +39,7 @@ def conformance(
     from talea.conformance import verify
     from talea.plugins import get_adapter
 
-    report = verify(get_adapter(framework), options=dict(options), real_time=real_time)
+    report = verify(get_adapter(framework, to_run=True), options=dict(options), real_time=real_time)
     if as_json:
         found: dict[str, Any] = {
             "framework": report.framework,

@@ -28,7 +28,7 @@ class ConformanceSuite:
     @pytest.mark.parametrize("case", load_cases(), ids=str)
     def test_case(self, case: Case) -> None:
         """The framework gives the case its meaning, or lacks what it says it lacks."""
-        adapter = get_adapter(self.framework)
+        adapter = get_adapter(self.framework, to_run=True)
         finding = verify_case(adapter, case, options=self.options, real_time=self.real_time)
         if finding.verdict in ("declined", "skipped"):
             pytest.skip(str(finding.verdict))

@@ -12,4 +12,4 @@ from talea.hookspecs import AdapterSpec, hookimpl
 def talea_adapters() -> list[AdapterSpec]:
     """Name the framework."""
     summary = "CrewAI: a Crew where the plan is a sequence of agents, else a Flow."
-    return [AdapterSpec("crewai", "talea_crewai.adapter:CrewAIAdapter", summary)]
+    return [AdapterSpec("crewai", "talea_crewai.adapter:CrewAIAdapter", summary, needs=("crewai",))]

@@ -12,4 +12,7 @@ from talea.hookspecs import AdapterSpec, hookimpl
 def talea_adapters() -> list[AdapterSpec]:
     """Name the framework."""
     summary = "A StateGraph that draws, streams and resumes, with create_agent for agents."
-    return [AdapterSpec("langgraph", "talea_langgraph.adapter:LangGraphAdapter", summary)]
+    needs = ("langgraph", "langchain", "langchain_openai")
+    return [
+        AdapterSpec("langgraph", "talea_langgraph.adapter:LangGraphAdapter", summary, needs=needs)
+    ]

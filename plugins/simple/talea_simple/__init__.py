@@ -12,4 +12,4 @@ from talea.hookspecs import AdapterSpec, hookimpl
 def talea_adapters() -> list[AdapterSpec]:
     """Name the framework."""
     summary = "A fast scheduler in process, with a plain agent loop on the openai SDK."
-    return [AdapterSpec("simple", "talea_simple.adapter:SimpleAdapter", summary)]
+    return [AdapterSpec("simple", "talea_simple.adapter:SimpleAdapter", summary, needs=("openai",))]
