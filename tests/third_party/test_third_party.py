@@ -128,6 +128,14 @@ def test_what_a_strangers_framework_lacks_is_refused_with_its_reason(talea: Tale
     assert "t: team: an echo has nobody to delegate to" in done.stderr
 
 
+def test_a_strangers_framework_keeps_to_the_language(talea: Talea) -> None:
+    done = talea("conformance", "echo", "--json")
+    found = json.loads(done.stdout)
+    faults = [one for one in found["cases"] if one["verdict"] != "passed"]
+    assert (done.returncode, faults) == (0, [])
+    assert found["counts"]["passed"] > 200
+
+
 def test_a_broken_plugin_is_named_and_stops_nothing_else(talea: Talea, tmp_path: Path) -> None:
     install(tmp_path, "talea-bad", "import a_module_that_is_nowhere")
     bad = frameworks(talea)["bad"]

@@ -1,8 +1,10 @@
-"""The whole of a small framework: one task after the other, in topological order."""
+"""The whole of a small framework: each task begins when what it depends on has ended."""
+
+from asyncio import TaskGroup
 
 from talea.adapter import Adapter, AgentAnswer, Feature, Level, Support
 
-ALL = Support(Level.NATIVE, "one task after the other")
+ALL = Support(Level.NATIVE, "a schedule")
 
 
 class EchoAdapter(Adapter):
@@ -10,15 +12,26 @@ class EchoAdapter(Adapter):
     features = {feature: ALL for feature in Feature if feature is not Feature.TEAM} | {
         Feature.TEAM: Support(Level.NEVER, "an echo has nobody to delegate to")
     }
-    options = {"shout": "true: answers in capitals"}
 
     def compile(self, plan, options):
-        return plan.order, options
+        return [(-step.priority, step.index) for step in plan.steps]
 
     async def execute(self, compiled, run):
-        order, _ = compiled
-        for index in order:
-            await run.task(index)
+        def take():
+            ready = sorted(run.ready, key=compiled.__getitem__)
+            run.ready.clear()
+            return ready
+
+        async def work(i):
+            await run.task(i)
+            while ready := take():
+                for other in ready[1:]:
+                    group.create_task(work(other))
+                await run.task(ready[0])
+
+        async with TaskGroup() as group:
+            for i in take():
+                group.create_task(work(i))
 
     async def answer(self, call):
         call.begin_turn()
