@@ -71,13 +71,13 @@ class Reply:
         """Give the answer piece by piece, without the end mark of a stream."""
         yield self._chunk({"role": "assistant", "content": ""})
         for name, text in (("content", self.text), ("refusal", self.refusal)):
-            for piece in _pieces(text or ""):
+            for piece in pieces(text or ""):
                 yield self._chunk({name: piece})
         for index, (id, name, arguments) in enumerate(self.tool_calls):
             function = {"name": name, "arguments": ""}
             call = {"index": index, "id": id, "type": "function", "function": function}
             yield self._chunk({"tool_calls": [call]})
-            for piece in _pieces(arguments):
+            for piece in pieces(arguments):
                 more = {"index": index, "function": {"arguments": piece}}
                 yield self._chunk({"tool_calls": [more]})
         yield self._chunk({}, self.finish_reason)
@@ -122,7 +122,7 @@ def _estimate(characters: int) -> int:
     return ceil(characters / _CHARACTERS_PER_TOKEN)
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
     """Cut a text as a model streams it; a long one into larger pieces, not into more."""
     size = max(_PIECE, ceil(len(text) / _MOST_PIECES))
     for start in range(0, len(text), size):
