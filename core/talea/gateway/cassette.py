@@ -37,7 +37,7 @@ def _read_seconds(value: object) -> object:
 
 
 def _check_address(address: str) -> str:
-    if not _split(address):
+    if not split_address(address):
         raise Refused(
             f"{address[:80]!r} is not a task address", "such as notes, notes[0] or polish#1/brief"
         )
@@ -219,8 +219,8 @@ class Player:
         self._played: Counter[tuple[str | None, str, str, str]] = Counter()
         self._forms: dict[str, list[_Form]] = {}
         for key in self._tasks:
-            form = tuple((bool(item), bool(turn)) for _, item, turn in _split(key))
-            forms = self._forms.setdefault("/".join(name for name, _, _ in _split(key)), [])
+            form = tuple((bool(item), bool(turn)) for _, item, turn in split_address(key))
+            forms = self._forms.setdefault("/".join(name for name, _, _ in split_address(key)), [])
             if form not in forms:
                 forms.append(form)
         for forms in self._forms.values():
@@ -254,7 +254,7 @@ class Player:
         leaves out `#n` its turns run on over the iterations; where it leaves out `[i]` each item
         has its own count of them.
         """
-        parts = _split(address)
+        parts = split_address(address)
         for form in self._forms.get("/".join(name for name, _, _ in parts), ()):
             key = place = ""
             for (name, item, turn), (has_item, has_turn) in zip(parts, form, strict=True):
@@ -272,7 +272,7 @@ _Form = tuple[tuple[bool, bool], ...]
 """Of each segment of a key: whether it names an item, and whether an iteration."""
 
 
-def _split(address: str) -> list[tuple[str, str, str]]:
+def split_address(address: str) -> list[tuple[str, str, str]]:
     """Give name, `[i]` and `#n` of each segment; nothing for what is no address."""
     found = [_SEGMENT.fullmatch(segment) for segment in address.split("/")]
     return [(part[1], part[2] or "", part[3] or "") for part in found if part] if all(found) else []
