@@ -111,6 +111,37 @@ def find_endpoints(
     return found
 
 
+def find_upstream(
+    target: str, *, variable: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Endpoint:
+    """Find what the caller names as a whole: a provider, or an address, of no certain model.
+
+    The key is the provider's, also where the address is its own; `variable` names another one. Any
+    other address gets none. `<NAME>_BASE_URL` is not heeded: whoever stands between programs and a
+    provider has the programs set it, so it would lead back. Raises `EndpointError`.
+    """
+    provider = PROVIDERS.get(target)
+    if provider is None and "://" not in target:
+        close = get_close_matches(target, PROVIDERS, n=1)
+        raise EndpointError(
+            f"the provider {target!r} is not known",
+            (f"did you mean {close[0]!r}? " if close else "")
+            + f"Known are {', '.join(sorted(PROVIDERS))}; any other is given by its address",
+        )
+    base_url = provider.base_url if provider else target
+    url = _parse(base_url, target)
+    place = _place(url)
+    owner = provider or next(
+        (one for one in PROVIDERS.values() if _place(urlsplit(one.base_url)) == place), None
+    )
+    variables = (variable,) if variable else owner.variables if owner else ()
+    required = variable is not None or not _is_loopback(url.hostname)
+    key = _key_supplier(variables, environ, target, required=required)
+    known = owner.headers.items() if owner else ()
+    headers = {name: environ[var] for name, var in known if environ.get(var)}
+    return Endpoint(owner.name if owner else url.hostname or "", "", base_url, key, headers, {})
+
+
 @dataclass(slots=True, frozen=True)
 class _Search:
     workflow: ir.Workflow

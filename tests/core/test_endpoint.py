@@ -8,7 +8,7 @@ import pytest
 
 from talea import ir
 from talea.adapter import Endpoint
-from talea.endpoint import PROVIDERS, find_endpoints
+from talea.endpoint import PROVIDERS, find_endpoints, find_upstream
 from talea.errors import EndpointError, ErrorType, TaskError
 
 CANARY = "sk-canary-0123456789abcdef"
@@ -226,3 +226,48 @@ def test_an_offline_run_needs_no_model_and_reads_no_secret() -> None:
     hostile = {"model": "openai/x", "base_url": "https://evil.example", "temperature": 0}
     asked = find(hostile, offline=True)
     assert (asked.model, asked.base_url, asked.key()) == ("x", None, None)
+
+
+# What stands between programs and a provider as a whole.
+
+
+@pytest.mark.parametrize("target", ["openai", "https://api.openai.com/v1"])
+def test_an_upstream_is_a_provider_or_its_address(target: str) -> None:
+    environ = {**EVERY_KEY, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_ORG_ID": "org"}
+    endpoint = find_upstream(target, environ=environ)
+    # Not where OPENAI_BASE_URL leads: programs are told to find the gateway there.
+    assert (endpoint.provider, endpoint.base_url) == ("openai", "https://api.openai.com/v1")
+    assert (endpoint.key(), endpoint.headers) == (CANARY, {"OpenAI-Organization": "org"})
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://elsewhere.example/v1",
+        "https://api.openai.com.evil.example/v1",
+        "http://api.openai.com/v1",  # In the clear.
+        "https://api.openai.com:8443/v1",
+        "http://127.0.0.1:9/v1",
+    ],
+)
+def test_an_upstream_elsewhere_gets_no_key_but_one_that_is_named(target: str) -> None:
+    environ = {**EVERY_KEY, "OPENAI_ORG_ID": "org", "MINE": "mine-0123"}
+    endpoint = find_upstream(target, environ=environ)
+    assert (endpoint.key(), endpoint.headers) == (None, {})
+    assert find_upstream(target, variable="MINE", environ=environ).key() == "mine-0123"
+
+
+@pytest.mark.parametrize("variable", [None, "MINE"])
+def test_an_upstream_says_which_key_is_missing(variable: str | None) -> None:
+    with pytest.raises(TaskError, match=variable or "OPENAI_API_KEY"):
+        find_upstream("openai", variable=variable, environ={}).key()
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [("opnai", "did you mean 'openai'"), ("https://user@host/v1", "no plain address")],
+)
+def test_an_upstream_that_is_none_is_refused(target: str, told: str) -> None:
+    with pytest.raises(EndpointError) as caught:
+        find_upstream(target, environ=EVERY_KEY)
+    assert told in str(caught.value)
