@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,9 @@ from pydantic import (
 from talea.errors import DocumentError, Issue
 from talea.gateway.chat import Call, Rejection
 from talea.ir import Document, Refused, parse_duration
+
+if TYPE_CHECKING:
+    from talea.source.text import Source
 
 _SEGMENT = re.compile(r"([a-z][a-z0-9_]{0,63})(\[\d+\])?(#\d+)?")
 
@@ -186,6 +189,16 @@ def load_cassette(path: str | Path) -> Cassette:
 
     Raises DocumentError with every problem that was found, each with its place in the file.
     """
+    return read_cassette(path)[0]
+
+
+def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
+    """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
+    return _read(text, name)[0]
+
+
+def read_cassette(path: str | Path) -> tuple[Cassette, Source]:
+    """Read a cassette as `load_cassette` does, with its text, which says where each thing stands."""
     from talea.source.text import decode
 
     try:
@@ -193,11 +206,10 @@ def load_cassette(path: str | Path) -> Cassette:
     except OSError as error:
         problem = Issue(f"the cassette cannot be read: {error.strerror}", file=str(path))
         raise DocumentError([problem]) from error
-    return loads_cassette(decode(raw, str(path)), name=str(path))
+    return _read(decode(raw, str(path)), str(path))
 
 
-def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
-    """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
+def _read(text: str, name: str) -> tuple[Cassette, Source]:
     from talea.source import Bounds, blanks, parse, read_model
     from talea.source.text import MAX_ISSUES
 
@@ -208,7 +220,7 @@ def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
     # Nobody would hear a warning: a text that a comma has cut would be answered as it is.
     if cut := [source.issue(b.message, b.path, key=True, hint=b.hint) for b in blanks(source)]:
         raise DocumentError(cut[:MAX_ISSUES])
-    return cassette
+    return cassette, source
 
 
 class Player:
