@@ -46,7 +46,14 @@ def _undisturbed() -> Generator[None]:
 
 with _undisturbed():
     from crewai import Agent, Crew, Process, Task, TaskOutput
-    from crewai.agents.agent_executor import AgentExecutor, AgentExecutorState
+
+    try:
+        from crewai.agents.agent_executor import AgentExecutor, AgentExecutorState
+    except ImportError:  # Before 1.15.29.
+        from crewai.experimental.agent_executor import (  # pyright: ignore[reportMissingImports]
+            AgentExecutor,  # pyright: ignore[reportUnknownVariableType]
+            AgentExecutorState,  # pyright: ignore[reportUnknownVariableType]
+        )
     from crewai.crews.crew_output import CrewOutput
     from crewai.events import crewai_event_bus
     from crewai.events.types.llm_events import LLMCallType
