@@ -121,6 +121,8 @@ class Registry:
     _providers: dict[str, list[_Provider]] = field(default_factory=dict[str, list[_Provider]])
     _infos: dict[str, PluginInfo] = field(default_factory=dict[str, PluginInfo])
     _adapters: dict[str, Adapter[Any]] = field(default_factory=dict[str, "Adapter[Any]"])
+    _runnable: set[str] = field(default_factory=set[str])
+    """The frameworks whose modules were found to be installed."""
 
     def add(self, info: PluginInfo, load: Callable[[], object]) -> None:
         """Load and register a plugin; what is wrong with it is noted in `info`."""
@@ -263,10 +265,12 @@ class Registry:
         Raises PluginError where it is unknown, broken, of an unknown API version or in conflict;
         and, if it is `to_run`, where the framework itself is not installed.
         """
-        if to_run or name not in self._adapters:
+        if name not in (self._runnable if to_run else self._adapters):
             provider = self._choose(name, to_run=to_run)
             if name not in self._adapters:
                 self._adapters[name] = _load_adapter(provider.spec, provider.plugin)
+            if to_run:
+                self._runnable.add(name)
         return self._adapters[name]
 
     def _choose(self, name: str, *, to_run: bool) -> _Provider:
