@@ -25,8 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from talea.errors import DocumentError, Issue
 from talea.gateway.chat import Call, Rejection
+from talea.gateway.reading import read_file, read_text
 from talea.ir import Document, Refused, parse_duration
 
 if TYPE_CHECKING:
@@ -75,35 +75,78 @@ class ToolCall(Document):
 
 
 class Fault(Document):
-    """How a call goes wrong. A `delay` goes with any answer; of the others there is one."""
+    """How a call goes wrong. `delay`, `drip` and `content_type` go with any answer; of the others
+    there is one."""
 
     delay: Seconds = Field(default=0.0, description="Seconds before anything is sent.")
-    status: int | None = Field(default=None, ge=400, le=599, strict=True)
+    drip: Seconds = Field(default=0.0, description="Seconds between the pieces of the answer.")
+    content_type: str | None = Field(
+        default=None,
+        pattern=r"^[!-~]+( [!-~]+)*$",
+        description="What the answer is said to be, such as `text/html`.",
+    )
+    status: int | None = Field(
+        default=None, ge=400, le=599, strict=True, description="An HTTP error."
+    )
+    code: str | None = Field(
+        default=None, description="With `status`: the error's code, as programs read it."
+    )
+    message: str | None = Field(
+        default=None, description="With `status`: the error's words, as people read them."
+    )
     retry_after: Seconds | None = Field(
         default=None, description="With `status`: the header of that name."
     )
     hang: StrictBool = Field(default=False, description="Nothing is ever sent.")
+    reset: StrictBool = Field(
+        default=False, description="The connection ends before anything is sent."
+    )
     drop: StrictBool = Field(default=False, description="The connection ends within the answer.")
     truncated: StrictBool = Field(default=False, description="JSON that ends too early.")
     garbage: StrictBool = Field(default=False, description="An answer that is no JSON.")
     empty: StrictBool = Field(default=False, description="An answer without text.")
     refusal: str | None = Field(default=None, description="The model refuses, in these words.")
+    bad_arguments: StrictBool = Field(
+        default=False, description="A call of the first tool, with arguments that are no JSON."
+    )
+    unknown_tool: StrictBool = Field(
+        default=False, description="A call of a tool that nobody has offered."
+    )
+    endless_tools: StrictBool = Field(
+        default=False,
+        description="A call of the first tool, each time: the model never comes to an answer.",
+    )
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The faults' names; none for a mere delay."""
-        names = ("status", "hang", "drop", "truncated", "garbage", "empty", "refusal")
-        return tuple(name for name in names if getattr(self, name) not in (None, False))
+        """The names of what comes in an answer's place or breaks it; none for a mere slowness."""
+        return tuple(name for name in _KINDS if getattr(self, name) not in (None, False))
+
+    @property
+    def name(self) -> str:
+        """What to call the fault in a word."""
+        slow = [name for name in ("drip", "content_type") if getattr(self, name)]
+        return (*self.kinds, *slow, "delay")[0]
 
     @model_validator(mode="after")
     def _check(self) -> Fault:
         if len(self.kinds) > 1:
             raise ValueError(f"faults exclude each other: {', '.join(self.kinds)}")
-        if not self.kinds and not self.delay:
+        if self.name == "delay" and not self.delay:
             raise ValueError("a fault names what goes wrong, such as `status: 500`")
-        if self.retry_after is not None and self.status is None:
-            raise ValueError("retry_after goes with a status")
+        for name in ("code", "message", "retry_after"):
+            if getattr(self, name) is not None and self.status is None:
+                raise ValueError(f"{name} goes with a status")
+        for name in ("drip", "content_type"):
+            if getattr(self, name) and (self.hang or self.reset):
+                raise ValueError(f"{name} goes with an answer, and none is sent")
         return self
+
+
+_KINDS = (
+    "status", "hang", "reset", "drop", "truncated", "garbage", "empty", "refusal", "bad_arguments",
+    "unknown_tool", "endless_tools",
+)  # fmt: skip
 
 
 class Delegate(Document):
@@ -141,6 +184,11 @@ class Turn(Document):
             return self.content
         return _to_json(self.content)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether every further call is answered with it."""
+        return self.repeat or (self.fault is not None and self.fault.endless_tools)
+
     @model_validator(mode="after")
     def _check(self) -> Turn:
         kinds = self.fault.kinds if self.fault else ()
@@ -160,8 +208,12 @@ _BREAKS = ("drop", "truncated")
 
 
 def _check_repeat(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    if any(turn.repeat for turn in turns[:-1]):
-        raise ValueError("only the last turn can have `repeat`: those after it would never come")
+    for turn in turns[:-1]:
+        if turn.repeats:
+            name = "repeat" if turn.repeat else "endless_tools"
+            raise ValueError(
+                f"only the last turn can have `{name}`: those after it would never come"
+            )
     return turns
 
 
@@ -194,33 +246,12 @@ def load_cassette(path: str | Path) -> Cassette:
 
 def loads_cassette(text: str, *, name: str = "<text>") -> Cassette:
     """Read a cassette from YAML or JSON; `name` stands for it in errors. Raises DocumentError."""
-    return _read(text, name)[0]
+    return read_text(Cassette, text, name)[0]
 
 
 def read_cassette(path: str | Path) -> tuple[Cassette, Source]:
-    """Read a cassette as `load_cassette` does, with its text, which says where each thing stands."""
-    from talea.source.text import decode
-
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        problem = Issue(f"the cassette cannot be read: {error.strerror}", file=str(path))
-        raise DocumentError([problem]) from error
-    return _read(decode(raw, str(path)), str(path))
-
-
-def _read(text: str, name: str) -> tuple[Cassette, Source]:
-    from talea.source import Bounds, blanks, parse, read_model
-    from talea.source.text import MAX_ISSUES
-
-    # A recorded cassette is larger than what people write, and comes from the caller.
-    bounds = Bounds(max_bytes=100_000_000, max_nodes=5_000_000)
-    source = parse(text, name, bounds)
-    cassette = read_model(Cassette, source)
-    # Nobody would hear a warning: a text that a comma has cut would be answered as it is.
-    if cut := [source.issue(b.message, b.path, key=True, hint=b.hint) for b in blanks(source)]:
-        raise DocumentError(cut[:MAX_ISSUES])
-    return cassette, source
+    """Read a cassette as `load_cassette` does, with the text that says where each thing stands."""
+    return read_file(Cassette, path, "the cassette")
 
 
 class Player:
@@ -252,7 +283,7 @@ class Player:
         self._played[whose] += 1
         if position < len(turns):
             return turns[position]
-        if turns and turns[-1].repeat:
+        if turns and turns[-1].repeats:
             return turns[-1]
         raise _exhausted(
             f"{call.address!r} (agent {call.agent!r}) asked for turn {position + 1}, and"

@@ -50,6 +50,8 @@ class Function(Lenient):
     """The function behind an offered tool."""
 
     name: str
+    parameters: JsonValue = None
+    """A JSON Schema of its arguments."""
 
 
 class OfferedTool(Lenient):

@@ -46,6 +46,7 @@ class _Tool(Lenient):
 
     type: str
     name: str | None = None
+    parameters: JsonValue = None
 
 
 class _Item(Lenient):
@@ -141,7 +142,9 @@ def _with_instructions(instructions: str | None, said: tuple[Message, ...]) -> t
 
 
 def _function(tool: _Tool) -> Function | None:
-    return Function(name=tool.name) if tool.type == "function" and tool.name else None
+    if tool.type != "function" or not tool.name:
+        return None
+    return Function(name=tool.name, parameters=tool.parameters)
 
 
 def _response_format(text: _Text | None) -> ResponseFormat | None:
