@@ -14,8 +14,9 @@ import re
 import sys
 import tomllib
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -31,7 +32,7 @@ _PART = re.compile(
 
 def documents() -> list[Path]:
     """List the files that may have generated parts."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def render(text: str) -> str:
@@ -74,65 +75,75 @@ def support(before: str) -> str:
     """Say for each feature what each framework makes of it."""
     from talea.plan import Feature
 
-    columns = _columns(before)
-    for name, features in _frameworks():
-        columns[name] = {
-            f"`{feature.value}`": _WORDS[features[feature].level.value]
-            if feature in features
-            else _WORDS["not_yet"]
-            for feature in Feature
-        }
-    names = sorted(columns, key=lambda name: (name != "simple", name))
+    names = sorted(_plugins(), key=lambda name: (name != "simple", name))
+    columns = {name: _features(name) for name in names}
     rows = [["feature", *names]]
-    rows += [
-        [feature, *(columns[name].get(feature, _WORDS["not_yet"]) for name in names)]
-        for feature in (f"`{feature.value}`" for feature in Feature)
-    ]
+    for feature in Feature:
+        row = [f"`{feature.value}`"]
+        for name, features in columns.items():
+            found = _cell(before, row[0], name) if features is None else _level(features, feature)
+            row.append(found)
+        rows.append(row)
     return table(rows)
 
 
-def _frameworks() -> Iterator[tuple[str, Any]]:
-    for project in sorted((ROOT / "plugins").glob("*/pyproject.toml")):
-        told = tomllib.loads(project.read_text("utf-8"))["project"]
-        sys.path.append(str(project.parent))
-        try:
-            for package in told["entry-points"]["talea"].values():
-                for spec in import_module(package).talea_adapters():
-                    module, _, name = spec.target.partition(":")
-                    yield spec.name, getattr(import_module(module), name).features
-        except ImportError:
-            continue  # It needs its framework, which is not here: its column stays as it is.
-        finally:
-            sys.path.remove(str(project.parent))
+def support_of(name: str, before: str) -> str:
+    """Say for each feature what one framework makes of it, and what carries it or is against it."""
+    from talea.plan import Feature
+
+    features = _features(name)
+    if features is None:
+        return before
+    rows = [["feature", "is", "by or why"]]
+    for feature in Feature:
+        reason = features[feature].reason if feature in features else "it is not known there"
+        rows.append([f"`{feature.value}`", _level(features, feature), reason])
+    return table(rows)
 
 
-def _columns(before: str) -> dict[str, dict[str, str]]:
-    """Read the columns of plugins that are in this tree off the table as it stands."""
-    lines = [line.strip("| ").split(" | ") for line in before.splitlines() if line.startswith("|")]
-    if not lines:
-        return {}
-    here = {path.parent.name for path in (ROOT / "plugins").glob("*/pyproject.toml")}
-    return {
-        name: {line[0]: line[place] for line in lines[2:]}
-        for place, name in enumerate(lines[0])
-        if name in here
-    }
+def options_of(name: str, before: str) -> str:
+    """List a framework's options."""
+    adapter = _adapter(name)
+    if adapter is None:
+        return before
+    return table([["option", "is"], *([f"`{key}`", told] for key, told in adapter.options.items())])
 
 
-def reasons(_: str) -> str:
-    """Say for each framework what carries a feature that is not native, or stands against it."""
-    parts: list[str] = []
-    for name, features in sorted(_frameworks(), key=lambda pair: (pair[0] != "simple", pair[0])):
-        found: dict[tuple[str, str], list[str]] = {}
-        for feature, support in features.items():
-            why = (_WORDS[support.level.value], support.reason)
-            found.setdefault(why, []).append(f"`{feature.value}`")
-        order = list(_WORDS.values())
-        ordered = sorted(found.items(), key=lambda pair: order.index(pair[0][0]))
-        rows = [["", "by or why", "features"]]
-        rows += [[word, reason, ", ".join(names)] for (word, reason), names in ordered]
-        parts.append(f"### {name}\n\n{table(rows)}")
-    return "\n\n".join(parts)
+def _plugins() -> dict[str, Path]:
+    """Find the folders of the frameworks of this tree, installed or not."""
+    found = sorted((ROOT / "plugins").glob("*/pyproject.toml"))
+    return {project.parent.name: project.parent for project in found}
+
+
+def _features(name: str) -> Any:
+    adapter = _adapter(name)
+    return None if adapter is None else adapter.features
+
+
+def _adapter(name: str) -> Any:
+    """Import a framework's adapter; None where even that needs the framework, and it is absent."""
+    folder = _plugins()[name]
+    told = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    sys.path.append(str(folder))
+    try:
+        (spec,) = import_module(told["entry-points"]["talea"][name]).talea_adapters()
+        module, _, adapter = spec.target.partition(":")
+        return getattr(import_module(module), adapter)
+    except ImportError:
+        return None
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _level(features: Any, feature: Any) -> str:
+    return _WORDS[features[feature].level.value if feature in features else "not_yet"]
+
+
+def _cell(table: str, row: str, column: str) -> str:
+    """Read one cell of the table as it stands."""
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    found = {line[0]: dict(zip(lines[0], line, strict=False)) for line in lines}
+    return found.get(row, {}).get(column, _WORDS["not_yet"])
 
 
 # The language.
@@ -171,10 +182,10 @@ _ERRORS = {
     "invalid_output": "output that does not fit `output`",
     "unknown_tool": "a tool that is not there",
     "tool_error": "whatever a tool raised",
-    "timeout": "an attempt that took too long, or a model's server that did",
+    "timeout": "an attempt that took longer than its `timeout`",
     "rate_limit": "the model's server answered 429",
     "server_error": "the model's server answered 500 or above",
-    "connection": "the model's server cannot be reached, or went away",
+    "connection": "the model's server cannot be reached, went away, or is silent",
     "authentication": "the model's server does not accept the key",
     "refused": "the model's refusal, or its content filter",
     "model_error": "any other error of the model's server, or an answer that makes no sense",
@@ -448,7 +459,8 @@ def fault_keys(_: str) -> str:
 
 PARTS: dict[str, Callable[[str], str]] = {
     "support": support,
-    "reasons": reasons,
+    **{f"support-{name}": partial(support_of, name) for name in _plugins()},
+    **{f"options-{name}": partial(options_of, name) for name in ("crewai", "langgraph")},
     "functions": functions,
     "errors": errors,
     "bounds": bounds,

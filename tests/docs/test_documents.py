@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import os
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,13 +21,8 @@ from talea.cli import cli
 from talea.gateway.cassette import loads_cassette
 from talea.plan import make_plan
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / name for name in ("core/README.md", "plugins/simple/README.md", "examples/README.md")),
-]
-_BLOCK = re.compile(r"^```(\w+)?(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from .blocks import BLOCK, DOCUMENTS, ROOT, Block, blocks, environment
+
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SKELETON: dict[str, Any] = {
     "name": "fragment",
@@ -39,37 +32,7 @@ _SKELETON: dict[str, Any] = {
 }
 
 
-@dataclass
-class Block:
-    """A block of code, and where it stands."""
-
-    where: str
-    language: str
-    kind: str
-    code: str
-
-    def __str__(self) -> str:
-        return self.where
-
-
-def blocks(language: str, kind: str | None = None) -> list[Any]:
-    found: list[Block] = []
-    for path in DOCUMENTS:
-        text = path.read_text("utf-8")
-        for match in _BLOCK.finditer(text):
-            line = text.count("\n", 0, match.start()) + 1
-            where = f"{path.relative_to(ROOT)}:{line}"
-            found.append(Block(where, match[1] or "", match[2] or "", match[3]))
-    chosen = [one for one in found if one.language == language and kind in (None, one.kind)]
-    assert chosen, f"there is no block of {language} {kind}"
-    return [pytest.param(one, id=str(one)) for one in chosen]
-
-
-def environment() -> dict[str, str]:
-    return {key: text for key, text in os.environ.items() if not key.endswith("_API_KEY")}
-
-
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", blocks("python", [""]))
 def test_python_runs(block: Block) -> None:
     if "@hookimpl" in block.code:  # An example of a hook: it defines one, and that is all.
         names: dict[str, Any] = {}
@@ -84,18 +47,18 @@ def test_python_runs(block: Block) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("block", blocks("yaml", ""))
+@pytest.mark.parametrize("block", blocks("yaml", [""]))
 def test_workflows_load(block: Block) -> None:
     make_plan(talea.loads(block.code, name=block.where))
 
 
-@pytest.mark.parametrize("block", blocks("yaml", "fragment"))
+@pytest.mark.parametrize("block", blocks("yaml", ["fragment"]))
 def test_fragments_are_parts_of_workflows(block: Block) -> None:
     whole = {**_SKELETON, **yaml.safe_load(block.code)}
     assert not make_plan(talea.loads(yaml.safe_dump(whole, sort_keys=False))).warnings
 
 
-@pytest.mark.parametrize("block", blocks("yaml", "cassette"))
+@pytest.mark.parametrize("block", blocks("yaml", ["cassette"]))
 def test_cassettes_load(block: Block) -> None:
     loads_cassette(block.code, name=block.where)
 
@@ -136,7 +99,7 @@ def test_commands_of_the_quick_start_set_everything_up() -> None:
     """Both commands stand alone: each begins from nothing but Python and pip."""
     text = (ROOT / "README.md").read_text("utf-8")
     quick = text[text.index("## Quick start") : text.index("## A workflow")]
-    shells = [match[3] for match in _BLOCK.finditer(quick) if match[1] == "sh"]
+    shells = [match["code"] for match in BLOCK.finditer(quick) if match["language"] == "sh"]
     assert len(shells) == 2
     for shell in shells:
         assert shell.startswith(
@@ -146,7 +109,7 @@ def test_commands_of_the_quick_start_set_everything_up() -> None:
 
 def test_readme_runs_its_workflow() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    (flow,) = (match[3] for match in _BLOCK.finditer(text) if match[1] == "yaml")
+    (flow,) = (match["code"] for match in BLOCK.finditer(text) if match["language"] == "yaml")
 
     def search(query: str) -> list[str]:
         return [query]
@@ -169,7 +132,7 @@ def test_readme_shows_a_real_complaint() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
-    for link in _LINK.findall(_BLOCK.sub("", path.read_text("utf-8"))):
+    for link in _LINK.findall(BLOCK.sub("", path.read_text("utf-8"))):
         if "://" in link:
             continue
         name, _, anchor = link.partition("#")
@@ -206,6 +169,40 @@ def test_generated_parts_are_current(
     generate: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert generate.main(["--check"]) == 0, capsys.readouterr().out
+
+
+MATRICES = [ROOT / "README.md", *sorted((ROOT / "docs" / "frameworks").glob("*.md"))]
+
+
+def test_matrices_need_neither_a_framework_nor_its_plugin_installed() -> None:
+    code = """
+import runpy, sys
+from pathlib import Path
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"langgraph", "langchain", "langchain_core", "crewai", "openai"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Nowhere())
+sys.path[:] = [path for path in sys.path if "plugins" not in path]
+render = runpy.run_path("docs/generate.py")["render"]
+for path in sys.argv[1:]:
+    text = Path(path).read_text("utf-8")
+    assert render(text) == text, path
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, MATRICES)],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_cannot_be_read_of_a_plugin_stays_as_it_is(
+    generate: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "_adapter", lambda name: None)
+    for path in MATRICES:
+        text = path.read_text("utf-8")
+        assert generate.render(text) == text
 
 
 def test_every_part_stands_somewhere(generate: ModuleType) -> None:
