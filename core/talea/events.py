@@ -2,12 +2,13 @@
 
 Every event has `time`, in seconds since the run began. Addresses are the full ones, with `#n` for
 a loop's iteration, as in `polish#1/brief`. A sink is any callable that takes an event; it is called
-on the run's event loop and must not block. A prompt or a secret is in no event.
+on the run's event loop and must not block. A prompt or a secret is in no event; a sink whose
+attribute `content` is true is told besides what went into agents and tools, and what came out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -96,10 +97,50 @@ class TaskStarted:
 
 @dataclass(slots=True)
 class InnerStarted:
-    """What is inside a block or sub-workflow begins: once for each item, iteration and attempt."""
+    """What is inside a block or sub-workflow begins: once for each item, iteration and attempt.
+
+    `workflow` is the sub-workflow's name, None for a block.
+    """
 
     time: float
     address: str
+    attempt: int
+    workflow: str | None
+
+
+@dataclass(slots=True)
+class InnerEnded:
+    """What is inside a block or sub-workflow came to its end, whether it is tried again or not."""
+
+    time: float
+    address: str
+    attempt: int
+    status: Status
+    error: Failure | None
+
+
+@dataclass(slots=True)
+class AgentStarted:
+    """An agent is called: once for each item, iteration and attempt."""
+
+    time: float
+    address: str
+    attempt: int
+    agent: str
+    provider: str
+    model: str
+
+
+@dataclass(slots=True)
+class AgentEnded:
+    """An agent's attempt came to its end, whether it is tried again or not."""
+
+    time: float
+    address: str
+    attempt: int
+    agent: str
+    status: Status
+    error: Failure | None
 
 
 @dataclass(slots=True)
@@ -124,13 +165,16 @@ class Recovered:
 
 @dataclass(slots=True)
 class ModelCalled:
-    """A model answered: one turn of an agent."""
+    """A model answered, or failed: one turn of an agent."""
 
     time: float
     address: str
     agent: str
+    provider: str
+    model: str
     usage: Usage
     duration: float
+    error: Failure | None
 
 
 @dataclass(slots=True)
@@ -257,10 +301,36 @@ class RunEnded:
     usage: Usage
 
 
+@dataclass(slots=True)
+class AgentContent:
+    """What an agent was asked and what it said, just before its `AgentEnded`."""
+
+    time: float
+    address: str
+    agent: str
+    instructions: str
+    prompt: str
+    answer: str | None
+
+
+@dataclass(slots=True)
+class ToolContent:
+    """What a tool was given and what it gave, just before its `ToolCalled`."""
+
+    time: float
+    address: str
+    tool: str
+    arguments: Mapping[str, Any]
+    result: Any
+
+
 Event = (
     RunStarted
     | TaskStarted
     | InnerStarted
+    | InnerEnded
+    | AgentStarted
+    | AgentEnded
     | AttemptFailed
     | Recovered
     | ModelCalled
@@ -274,3 +344,5 @@ Event = (
     | RunEnded
 )
 Sink = Callable[[Event], object]
+Content = AgentContent | ToolContent
+"""What only the sinks are told that ask for it."""

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from talea import ir
 from talea.adapter import AgentTool, Endpoint
 from talea.errors import ErrorType, TaskError
-from talea.events import Failure, ModelCalled, ToolCalled, Usage
+from talea.events import (
+    AgentContent,
+    AgentEnded,
+    AgentStarted,
+    Failure,
+    ModelCalled,
+    Status,
+    ToolCalled,
+    ToolContent,
+    Usage,
+)
 from talea.expr import compile_template, parse_json, to_text
 from talea.failures import said_by
 from talea.kernel.threads import in_own_context
@@ -35,8 +44,10 @@ async def call_tool(
     execution = cell.run.execution
     began = execution.clock.time()
     failure: TaskError | None = None
+    result: Any = None
     try:
-        return read_tool(tool, await start_tool(cell, tool, arguments, agent))
+        result = read_tool(tool, await start_tool(cell, tool, arguments, agent))
+        return result
     except asyncio.CancelledError:
         failure = TaskError(ErrorType.INTERRUPTED, "the call was cancelled")
         raise
@@ -46,6 +57,9 @@ async def call_tool(
     finally:
         told = failure and Failure(failure.type.value, failure.message, cell.address)
         duration = execution.clock.time() - began
+        if execution.tells_content:
+            content = ToolContent(execution.now, cell.address, tool.name, arguments, result)
+            execution.tell_content(content)
         execution.tell(ToolCalled(execution.now, cell.address, tool.name, duration, told))
 
 
@@ -184,8 +198,44 @@ class Call:
         self.streams = bool(execution.sinks)
         self.failure: TaskError | None = None
         """What ends the attempt, kept in case the framework swallows it."""
+        self.answer: str | None = None
+        """The raw text that it came to."""
         self._turns = 0
         self._turn_began: float | None = None
+
+    def tell_started(self) -> None:
+        """Tell the sinks that the attempt begins, and how it ended once it has."""
+        execution, at = self.run.execution, self.endpoint
+        execution.tell(
+            AgentStarted(
+                execution.now, self.address, self.attempt, self.name, at.provider, at.model
+            )
+        )
+        self.cell.told = self._tell_ended
+
+    def _tell_ended(self, status: Status, error: Failure | None) -> None:
+        execution = self.run.execution
+        if self._turn_began is not None and status is not Status.SUCCEEDED:
+            gone = Failure(ErrorType.INTERRUPTED.value, "nobody waits any more", self.address)
+            self._tell_turn(Usage(1), error or gone)
+        if execution.tells_content:
+            execution.tell_content(self._content())
+        execution.tell(
+            AgentEnded(execution.now, self.address, self.attempt, self.name, status, error)
+        )
+
+    def _content(self) -> AgentContent:
+        agent = self.agent
+        words = (agent.role, agent.goal, agent.backstory, agent.instructions)
+        asked = [*(text for _, text in self.context), self.prompt]
+        return AgentContent(
+            self.run.execution.now,
+            self.address,
+            self.name,
+            "\n\n".join(text for text in words if text),
+            "\n\n".join(asked),
+            self.answer,
+        )
 
     def begin_turn(self) -> None:
         """Announce a model call. Raises `TaskError` where it must not be made."""
@@ -201,7 +251,7 @@ class Call:
             execution.cross(self.cell, refusal)
             raise self._fail(ErrorType.LIMIT_EXCEEDED, refusal)
         self._turns += 1
-        self._turn_began = time.monotonic()
+        self._turn_began = execution.clock.time()
         for total in self.run.usages(self.cell.step.index):
             total.begin_call()
 
@@ -212,9 +262,25 @@ class Call:
         for total in self.run.usages(self.cell.step.index):
             total.end_call(used)
         if execution.sinks:
-            duration = time.monotonic() - (self._turn_began or time.monotonic())
-            told = Usage(1, used.input_tokens, used.output_tokens, used.cost)
-            execution.tell(ModelCalled(execution.now, self.address, self.name, told, duration))
+            self._tell_turn(Usage(1, used.input_tokens, used.output_tokens, used.cost), None)
+
+    def _tell_turn(self, used: Usage, error: Failure | None) -> None:
+        execution, at = self.run.execution, self.endpoint
+        now = execution.clock.time()
+        duration = 0.0 if self._turn_began is None else now - self._turn_began
+        self._turn_began = None
+        execution.tell(
+            ModelCalled(
+                now - execution.began,
+                self.address,
+                self.name,
+                at.provider,
+                at.model,
+                used,
+                duration,
+                error,
+            )
+        )
 
     def stream_text(self, text: str) -> None:
         """Pass a piece of the answer on to whoever listens."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from talea import ir
 from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
-from talea.events import Event, Failure, Sink, TextStreamed, Usage
+from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage
 from talea.kernel.clock import Clock
 from talea.kernel.places import Places
 from talea.kernel.threads import Threads
@@ -115,12 +115,24 @@ class Execution:
 
     def tell(self, event: Event) -> None:
         """Pass an event to the sinks. One that raises hears no more, and stops nothing."""
-        for sink in tuple(self.sinks):
+        self._tell(event, tuple(self.sinks))
+
+    def _tell(self, event: Any, sinks: Sequence[Sink]) -> None:
+        for sink in sinks:
             try:
                 sink(event)
             except Exception as error:
                 self.sinks.remove(sink)
                 self.broken_sinks.append((sink, error))
+
+    @property
+    def tells_content(self) -> bool:
+        """Whether any sink asks what goes into agents and tools, and what comes out."""
+        return any(getattr(sink, "content", False) for sink in self.sinks)
+
+    def tell_content(self, content: Content) -> None:
+        """Pass on what went in and came out, to the sinks that ask for it alone."""
+        self._tell(content, [sink for sink in self.sinks if getattr(sink, "content", False)])
 
     def record(self, event: Event) -> None:
         """Keep an event for the result, and pass it to the sinks."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from talea import ir
@@ -20,13 +21,15 @@ from talea.errors import (
     ExpressionError,
     TaskError,
 )
-from talea.events import AttemptFailed, InnerStarted, Recovered, Status
+from talea.events import AttemptFailed, Failure, InnerEnded, InnerStarted, Recovered, Status
 from talea.failures import to_task_error
 from talea.kernel.leaves import LEAVES
 from talea.kernel.outputs import fit
 from talea.kernel.work import INSIDE, Cell, Halt, Progress, Waits, count_busy
 
 _PLACED = frozenset({"agent", "tool", "team"})
+_TOLD = frozenset({"agent", "team"}) | INSIDE
+"""The kinds whose attempts the sinks are told of."""
 _TEXTUAL = frozenset({"agent", "team"})
 _FAIRNESS = 64
 """Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
@@ -51,7 +54,7 @@ async def do_item(cell: Cell, via: Via | None) -> None:
         if via is None:
             via = execution.via
         if step.is_plain:
-            cell.output = await _attempt(cell, 1, via)
+            cell.output = await _tried_once(cell, 1, via)
         elif step.fallback is not None:
             cell.output = await _recovered(cell, via)
         else:
@@ -110,7 +113,7 @@ def _tried(cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
     """Give the outermost layer below `loop` that the task has."""
     if cell.step.retry is not None:
         return _retried(cell, cell.step.retry, via)
-    return _attempt(cell, 1, via)
+    return _tried_once(cell, 1, via)
 
 
 async def _looped(cell: Cell, loop: ir.Loop, via: Via) -> Any:
@@ -155,7 +158,7 @@ async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
     while True:
         number += 1
         try:
-            return await _attempt(cell, number, via)
+            return await _tried_once(cell, number, via)
         except TaskError as error:
             if number >= retry.max_attempts or not _is_retried(retry, error.type):
                 raise
@@ -213,6 +216,35 @@ async def wait(cell: Cell, awaitable: Awaitable[Any]) -> None:
         cell.waiter = None
 
 
+def _tried_once(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
+    """Give an attempt, of whose end the sinks are told where they were of its beginning."""
+    if cell.step.kind in _TOLD and cell.run.execution.sinks:
+        return _told(cell, number, via)
+    return _attempt(cell, number, via)
+
+
+async def _told(cell: Cell, number: int, via: Via) -> Any:
+    """Make an attempt, and tell the sinks how it ended."""
+    cell.told = None
+    status, error = Status.CANCELLED, None
+    try:
+        output = await _attempt(cell, number, via)
+        status = Status.SUCCEEDED
+        return output
+    except (Waits, *cell.run.execution.passes):
+        status = Status.WAITING
+        raise
+    except Halt:
+        raise
+    except Exception as raised:
+        status, error = Status.FAILED, to_task_error(raised)
+        raise
+    finally:
+        if cell.told is not None:
+            cell.told(status, error and cell.run.failure(error, cell.step, cell))
+            cell.told = None
+
+
 async def _attempt(cell: Cell, number: int, via: Via) -> Any:
     """Take a place, start the clock, and do the work once."""
     step = cell.step
@@ -235,7 +267,7 @@ async def _attempt(cell: Cell, number: int, via: Via) -> Any:
             output = step.value.render(cell.scope())
             return output if step.output is None else fit(output, step.output)
         if kind in INSIDE:
-            return await _inside(cell, via)
+            return await _inside(cell, number, via)
         # What a cancellation hits is the work of an agent, a tool or a question.
         leaf = LEAVES[kind]
         waiter = cell.waiter = asyncio.current_task(execution.loop)
@@ -269,6 +301,11 @@ async def _attempt(cell: Cell, number: int, via: Via) -> Any:
             _give_back(cell, places.release, agent)
 
 
+def _tell_inner_ended(cell: Cell, number: int, status: Status, error: Failure | None) -> None:
+    execution = cell.run.execution
+    execution.tell(InnerEnded(execution.now, cell.address, number, status, error))
+
+
 def _rank(cell: Cell) -> tuple[tuple[int, int, int], ...]:
     """Give what decides who gets a place, level by level from the outside."""
     rank: list[tuple[int, int, int]] = []
@@ -296,12 +333,15 @@ def _give_back(cell: Cell, release: Callable[[str], None], agent: str) -> None:
         function.add_done_callback(ended)
 
 
-async def _inside(cell: Cell, via: Via) -> Any:
+async def _inside(cell: Cell, number: int, via: Via) -> Any:
     """Run a block or a sub-workflow. It is not cancelled but stopped: its driver then ends."""
     execution = cell.run.execution
     child = cell.run.child(cell)
     cell.child = child
-    execution.record(InnerStarted(execution.now, cell.address))
+    name = child.plan.name if child.scope is None else None
+    execution.record(InnerStarted(execution.now, cell.address, number, name))
+    if execution.sinks:
+        cell.told = partial(_tell_inner_ended, cell, number)
     try:
         await via.nested(child)
     except execution.passes:

@@ -59,12 +59,15 @@ def _fail_tool(cell: Cell, error: Exception) -> Exception:
 
 
 def _start_agent(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
-    cell.call = Call(cell.run, cell, number)
-    return via.answer(cell.call)
+    call = cell.call = Call(cell.run, cell, number)
+    if cell.run.execution.sinks:
+        call.tell_started()
+    return via.answer(call)
 
 
 def _finish_agent(cell: Cell, answer: AgentAnswer) -> Any:
     assert cell.call is not None
+    cell.call.answer = answer.output
     if cell.call.failure is not None:
         raise cell.call.failure
     if answer.refusal:

@@ -7,7 +7,7 @@ What unwinds it is one of two exceptions, which never leave the kernel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -115,6 +115,8 @@ class Cell:
     """The agent's attempt that is at work."""
     tool: BoundTool | None = None
     """The tool that a tool task calls."""
+    told: Callable[[Status, Failure | None], None] | None = None
+    """Tells the sinks how the attempt ended, where they were told that it began."""
     feedback: str | None = None
     conversation: Any = None
     calls = 0
