@@ -112,7 +112,8 @@ class ChatRequest(Lenient):
 class Call:
     """A model call: which run's, at which task address, of which agent, and what it asks.
 
-    `turn` counts from 1 for each run, address and agent.
+    `turn` counts from 1 for each run, address and agent. `form` is the API that it speaks, and
+    `body` the request as it came.
     """
 
     run: str | None
@@ -120,3 +121,5 @@ class Call:
     agent: str
     turn: int
     request: ChatRequest
+    form: str = "chat/completions"
+    body: bytes = b""

@@ -1,8 +1,7 @@
 """The gateway: a loopback server that stands between every framework's model client and a model.
 
-It speaks OpenAI's chat completions, so that each framework's own client is what runs. The path of a
-request says whose call it is:
-`/run/<token>/at/<task address>/agent/<agent>/v1/chat/completions`.
+It speaks OpenAI's API, so that each framework's own client is what runs. The path of a request says
+whose call it is: `/run/<token>/at/<task address>/agent/<agent>/v1/chat/completions`.
 
 The HTTP is its own (`http1`), small enough to be read in one sitting: an offline run has to work
 where nothing but the core is installed, and the core needs no web framework for anything else.
@@ -12,94 +11,58 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import secrets
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+import urllib.request
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
-from urllib.parse import quote, unquote
+from dataclasses import dataclass
+from typing import Any, Self
 
-from pydantic import ValidationError
-
-from talea.gateway.cassette import Fault, Turn
-from talea.gateway.chat import Call, ChatRequest, Rejection
-from talea.gateway.http1 import (
-    HEAD_LIMIT,
-    ProtocolError,
-    Request,
-    format_chunk,
-    format_head,
-    read_request,
-)
-from talea.gateway.reply import Reply, make_reply
+from talea.adapter import Endpoint
+from talea.gateway.chat import Rejection
+from talea.gateway.http1 import HEAD_LIMIT, ProtocolError, read_request
+from talea.gateway.meter import Exchange, Listener, Meter
+from talea.gateway.service import Answerer, Service, path_of, send_error
+from talea.gateway.upstream import Upstream
 
 READ_TIMEOUT = 60.0
 """Seconds in which a client has to send a request, its silence before it included."""
 FAREWELL = 1.0
 """Seconds a client is given to read the last answer before its connection is cut."""
 
-_ROUTE = re.compile(r"/run/([\w-]+)/at/([^/]+)/agent/([^/]+)/v1/(chat/completions|models)")
-_METHODS = {"chat/completions": "POST", "models": "GET"}
-_MODELS = {
-    "object": "list",
-    "data": [{"id": "talea", "object": "model", "created": 0, "owned_by": "talea"}],
-}
-_GARBAGE = b"<html><body>502 Bad Gateway {{{"
-_NO_FAULT = Fault.model_construct()
 
+@dataclass(slots=True, frozen=True)
+class Door:
+    """A run's way into a gateway, in this process or another one: an address with a secret."""
 
-class Answerer(Protocol):
-    """What gives the answers. It is called in the gateway's own thread, and must not block."""
+    origin: str
+    token: str
 
-    def answer(self, call: Call) -> Turn:
-        """Answer a call; raises Rejection to have an HTTP error sent instead."""
-        ...
+    @property
+    def url(self) -> str:
+        """The address under which any client may call, as nobody in particular."""
+        return f"{self.origin}/run/{self.token}/v1"
 
+    @classmethod
+    def at(cls, url: str) -> Door:
+        """Find the door again by its address."""
+        origin, _, rest = url.partition("/run/")
+        return cls(origin, rest.partition("/")[0])
 
-@dataclass(slots=True)
-class Exchange:
-    """A call as the gateway saw it; it is logged as it arrives and completed as it is answered.
+    def base_url(self, address: str, agent: str) -> str:
+        """Give the `base_url` for the model client of one agent at one task address."""
+        return self.origin + path_of(self.token, address, agent)
 
-    `turn` counts from 1 for each run, address and agent. `status` is 0 while there is no answer,
-    and stays so if the client leaves first. `duration` is in seconds, up to the answer's end.
-    `cost` is in US dollars, None where it is not known.
-    """
-
-    run: str | None
-    address: str
-    agent: str
-    turn: int
-    model: str
-    stream: bool
-    user_agent: str
-    prompt_characters: int
-    tools_offered: tuple[str, ...]
-    tools_called: tuple[str, ...] = ()
-    status: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = None
-    duration: float = 0.0
-    began: float = field(default_factory=time.monotonic, repr=False)
-
-    def tell(self, reply: Reply) -> None:
-        """Note what the answer holds."""
-        self.tools_called = tuple(name for _, name, _ in reply.tool_calls)
-        self.input_tokens, self.output_tokens = reply.input_tokens, reply.output_tokens
-        self.cost = reply.cost
-
-    def end(self, status: int) -> None:
-        """Complete the record. It comes before the last byte, so that a client finds it whole."""
-        self.status = status
-        self.duration = time.monotonic() - self.began
+    def log(self) -> list[Exchange]:
+        """Ask the gateway what came in by this door. Raises OSError if it is gone."""
+        address = f"{self.origin}/run/{self.token}/log"
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(address, timeout=READ_TIMEOUT) as answer:
+            return [Exchange.from_json(one) for one in json.load(answer)]
 
 
 @dataclass(slots=True, frozen=True)
-class _Service:
+class _Running:
     """What the gateway's thread tells the others once it listens."""
 
     thread: threading.Thread
@@ -108,38 +71,54 @@ class _Service:
 
 
 class Gateway:
-    """A server on a random loopback port, with a thread and an event loop of its own.
+    """A server on a loopback port, with a thread and an event loop of its own.
 
     So code that blocks the caller's loop does not starve it. Use it as a context manager, plain or
     async, or call `start` and `close`, as often as needed. `log` has every call in the order of
-    arrival.
+    arrival. `port` 0 is any that is free.
     """
 
-    def __init__(self, answerer: Answerer, *, read_timeout: float = READ_TIMEOUT) -> None:
-        self.log: list[Exchange] = []
-        self._answerer = answerer
+    def __init__(
+        self,
+        source: Answerer | Upstream,
+        *,
+        save_prompts: bool = False,
+        port: int = 0,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        self.meter = Meter(save_prompts=save_prompts)
+        self._service = Service(source, self.meter)
+        self._port = port
         self._read_timeout = read_timeout
-        self._tokens: dict[str | None, str] = {}
-        self._runs: dict[str, str | None] = {}
-        self._turns: Counter[tuple[str | None, str, str]] = Counter()
-        self._service: _Service | None = None
+        self._doors: dict[str | None, Door] = {}
+        self._running: _Running | None = None
+
+    @property
+    def log(self) -> list[Exchange]:
+        """Every call, in the order of arrival."""
+        return self.meter.log
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have something told of each call that has ended, in the gateway's thread."""
+        self.meter.subscribe(listener)
 
     def start(self) -> None:
-        """Listen. Raises RuntimeError if it does already, OSError if no port can be had."""
-        if self._service is not None:
+        """Listen. Raises RuntimeError if it does already, OSError if the port cannot be had."""
+        if self._running is not None:
             raise RuntimeError("the gateway is running already")
-        ready: Future[_Service] = Future()
+        ready: Future[_Running] = Future()
         threading.Thread(
             target=self._live, args=(ready,), name="talea-gateway", daemon=True
         ).start()
-        self._service = ready.result()
+        self._running = ready.result()
 
     def close(self) -> None:
         """Cut every connection and wait for the thread to end; harmless when it has ended."""
-        service, self._service = self._service, None
-        if service is not None:
-            service.stop()
-            service.thread.join()
+        running, self._running = self._running, None
+        self._doors.clear()
+        if running is not None:
+            running.stop()
+            running.thread.join()
 
     def __enter__(self) -> Self:
         self.start()
@@ -155,19 +134,25 @@ class Gateway:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def base_url(self, address: str, agent: str, run: str | None = None) -> str:
-        """Give the `base_url` for the model client of one agent at one task address.
-
-        It holds the run's secret token. Raises RuntimeError if the gateway is not running.
-        """
-        if self._service is None:
+    def open(self, run: str | None = None, targets: Mapping[str, Endpoint] | None = None) -> Door:
+        """Let a run in. `targets` say, for an upstream, where each agent is really asked; `""` is
+        for all others. Raises RuntimeError if the gateway is not running."""
+        if self._running is None:
             raise RuntimeError("the gateway is not running")
-        token = self._tokens.setdefault(run, secrets.token_urlsafe(24))
-        self._runs[token] = run
-        whose = f"at/{quote(address, safe='')}/agent/{quote(agent, safe='')}"
-        return f"http://127.0.0.1:{self._service.port}/run/{token}/{whose}/v1"
+        token = self._service.open(run, targets or {})
+        return Door(f"http://127.0.0.1:{self._running.port}", token)
 
-    def _live(self, ready: Future[_Service]) -> None:
+    def base_url(self, address: str, agent: str, run: str | None = None) -> str:
+        """Give the `base_url` for one agent at one task address, by one door for each run."""
+        if run not in self._doors:
+            self._doors[run] = self.open(run)
+        return self._doors[run].base_url(address, agent)
+
+    def seen(self, door: Door) -> list[Exchange]:
+        """List what came in by a door."""
+        return list(self._service.passages[door.token].log)
+
+    def _live(self, ready: Future[_Running]) -> None:
         """Be the gateway's thread."""
         try:
             asyncio.run(self._serve(ready))
@@ -176,7 +161,7 @@ class Gateway:
                 raise
             ready.set_exception(error)
 
-    async def _serve(self, ready: Future[_Service]) -> None:
+    async def _serve(self, ready: Future[_Running]) -> None:
         """Listen until told to stop, then leave nothing open."""
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
         connections: dict[_Connection, asyncio.Task[None]] = {}
@@ -189,18 +174,19 @@ class Gateway:
             connections[connection] = task = connection.begin(conversation)
             task.add_done_callback(lambda _: connections.pop(connection))
 
-        server = await loop.create_server(lambda: _Connection(greet), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: _Connection(greet), "127.0.0.1", self._port)
         port = server.sockets[0].getsockname()[1]
 
         def stop() -> None:
             loop.call_soon_threadsafe(stopped.set)
 
-        ready.set_result(_Service(threading.current_thread(), port, stop))
+        ready.set_result(_Running(threading.current_thread(), port, stop))
         await stopped.wait()
         server.close()
         for connection in connections:
             connection.writer.transport.abort()  # Its end cancels the conversation.
         await asyncio.gather(*connections.values(), return_exceptions=True)
+        await self._service.close()
         await server.wait_closed()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -226,88 +212,14 @@ class Gateway:
                 request = await read_request(reader, writer)
         except ProtocolError as error:
             rejection = Rejection(error.status, "malformed_request", error.message)
-            await _send_error(writer, rejection, last=True)
+            await send_error(writer, rejection, last=True)
             return False
         try:
-            whole = await self._route(request, writer)
+            whole = await self._service.answer(request, writer)
         except Rejection as rejection:
-            await _send_error(writer, rejection)
+            await send_error(writer, rejection)
             whole = True
         return whole and request.keeps_alive
-
-    async def _route(self, request: Request, writer: asyncio.StreamWriter) -> bool:
-        """Answer a request; say whether all of the answer was sent. Raises Rejection."""
-        route = _ROUTE.fullmatch(request.path)
-        if route is None or route[1] not in self._runs:
-            raise Rejection(404, "not_found", "no such path; a run's secret token is part of it")
-        token, address, agent, endpoint = route.groups()
-        if request.method != _METHODS[endpoint]:
-            raise Rejection(405, "method_not_allowed", f"{endpoint} takes {_METHODS[endpoint]}")
-        if endpoint == "models":
-            await _send(writer, 200, json.dumps(_MODELS).encode())
-            return True
-        chat = _read_chat(request.body)
-        whose = (self._runs[token], unquote(address), unquote(agent))
-        self._turns[whose] += 1
-        call = Call(*whose, self._turns[whose], chat)
-        exchange = self._log(call, request.headers.get("user-agent", ""))
-        try:
-            return await self._answer(call, exchange, writer)
-        except Rejection as rejection:
-            exchange.end(rejection.status)
-            raise
-
-    def _log(self, call: Call, user_agent: str) -> Exchange:
-        chat = call.request
-        exchange = Exchange(
-            run=call.run,
-            address=call.address,
-            agent=call.agent,
-            turn=call.turn,
-            model=chat.model,
-            stream=bool(chat.stream),
-            user_agent=user_agent,
-            prompt_characters=chat.prompt_characters,
-            tools_offered=chat.tool_names,
-        )
-        self.log.append(exchange)
-        return exchange
-
-    async def _answer(self, call: Call, exchange: Exchange, writer: asyncio.StreamWriter) -> bool:
-        """Send an answer, or what comes in its place; say whether all of it was sent."""
-        turn = self._ask(call)
-        fault = turn.fault or _NO_FAULT
-        if fault.delay:
-            await asyncio.sleep(fault.delay)
-        if fault.hang:
-            await asyncio.Event().wait()  # Until the client leaves or the gateway is closed.
-        if fault.status is not None:
-            after = fault.retry_after
-            headers = {} if after is None else {"retry-after": f"{after:g}"}
-            raise Rejection(fault.status, "injected", "a fault of the cassette", headers)
-        reply = make_reply(call, turn)
-        exchange.tell(reply)
-        if exchange.stream:
-            events = _events(reply, fault, with_usage=call.request.include_usage)
-            return await _send_stream(writer, exchange, events, dropped=fault.drop)
-        body = _body(reply, fault)
-        exchange.end(200)
-        await _send(writer, 200, body, sent=len(body) // 2 if fault.drop else None)
-        return not fault.drop
-
-    def _ask(self, call: Call) -> Turn:
-        try:
-            turn = self._answerer.answer(call)
-        except Rejection:
-            raise
-        except Exception as error:
-            # Without an answer the client would try again and again, and never say why.
-            message = f"the answerer failed: {type(error).__name__}: {error}"
-            raise Rejection(500, "internal", message) from error
-        for name in ("delegate", "handoff"):
-            if getattr(turn, name) is not None:
-                raise Rejection(400, "not_supported", f"{name!r} in a cassette: not supported yet")
-        return turn
 
 
 class _Connection(asyncio.StreamReaderProtocol):
@@ -340,74 +252,3 @@ class _Connection(asyncio.StreamReaderProtocol):
         super().connection_lost(exc)
         if self._conversation is not None:
             self._conversation.cancel()
-
-
-def _read_chat(body: bytes) -> ChatRequest:
-    try:
-        return ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        message = f"{place}: {first['msg']}" if place else first["msg"]
-        raise Rejection(400, "invalid_request", message) from None
-
-
-def _body(reply: Reply, fault: Fault) -> bytes:
-    if fault.garbage:
-        return _GARBAGE
-    body = reply.completion()
-    return body[: len(body) // 2] if fault.truncated else body
-
-
-def _events(reply: Reply, fault: Fault, *, with_usage: bool) -> Iterator[bytes]:
-    if fault.garbage:
-        return iter([_GARBAGE])
-    chunks = list(reply.chunks(with_usage=with_usage))
-    if fault.drop or fault.truncated:
-        chunks = chunks[: len(chunks) // 2 + 1]
-    if fault.truncated:
-        chunks[-1] = chunks[-1][: len(chunks[-1]) // 2]
-    return iter(chunks if fault.drop else [*chunks, b"[DONE]"])
-
-
-async def _send(
-    writer: asyncio.StreamWriter,
-    status: int,
-    body: bytes,
-    headers: Mapping[str, str] | None = None,
-    *,
-    sent: int | None = None,
-) -> None:
-    """Send an answer, or of its body no more than the first `sent` bytes."""
-    announced = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **(headers or {}),
-    }
-    writer.write(format_head(status, announced) + body[:sent])
-    await writer.drain()
-
-
-async def _send_stream(
-    writer: asyncio.StreamWriter, exchange: Exchange, events: Iterable[bytes], *, dropped: bool
-) -> bool:
-    """Send server-sent events, each as a chunk of its own; say whether the end was sent."""
-    head = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
-    writer.write(format_head(200, head))
-    for event in events:
-        writer.write(format_chunk(b"data: " + event + b"\n\n"))
-        await writer.drain()
-    exchange.end(200)
-    if not dropped:
-        writer.write(format_chunk(b""))
-        await writer.drain()
-    return not dropped
-
-
-async def _send_error(
-    writer: asyncio.StreamWriter, rejection: Rejection, *, last: bool = False
-) -> None:
-    error = {"message": rejection.message, "type": rejection.code, "code": rejection.code}
-    body = json.dumps({"error": {**error, "param": None}}).encode()
-    headers = {**rejection.headers, **({"connection": "close"} if last else {})}
-    await _send(writer, rejection.status, body, headers)

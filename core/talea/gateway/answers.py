@@ -1,0 +1,198 @@
+"""Reading what a model's server answered, whole or streamed, as the turn of a cassette."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from talea.gateway.cassette import Fault, TokenUsage, ToolCall, Turn
+
+GARBAGE = Turn(fault=Fault(garbage=True))
+"""An answer that nobody can read."""
+
+
+def read_completion(data: Any) -> Turn | None:
+    """Read a whole chat completion; None if it is none."""
+    try:
+        message = data["choices"][0]["message"]
+        answer = _Answer(message.get("content"), message.get("refusal"))
+        for called in message.get("tool_calls") or ():
+            function = called["function"]
+            answer.calls[len(answer.calls)] = [function["name"], function["arguments"]]
+        answer.usage = _usage(data.get("usage"))
+    except (LookupError, TypeError, AttributeError):
+        return None
+    return answer.turn()
+
+
+@dataclass(slots=True)
+class Stream:
+    """A chat completion that arrives in chunks."""
+
+    is_whole: bool = False
+    """Whether the model has come to its end."""
+    _answer: _Answer = field(default_factory=lambda: _Answer(None, None))
+
+    def add(self, chunk: Any) -> None:
+        """Take a chunk in. What is no chunk says nothing."""
+        if not isinstance(chunk, dict):
+            return
+        chunk = cast("dict[str, Any]", chunk)
+        answer = self._answer
+        if (usage := chunk.get("usage")) is not None:
+            answer.usage = _usage(usage)
+        for choice in _mappings(chunk.get("choices")):
+            delta = choice.get("delta") or {}
+            if text := delta.get("content"):
+                answer.text = (answer.text or "") + text
+            if words := delta.get("refusal"):
+                answer.refusal = (answer.refusal or "") + words
+            for piece in _mappings(delta.get("tool_calls")):
+                function = piece.get("function") or {}
+                call = answer.calls.setdefault(piece.get("index", len(answer.calls)), ["", ""])
+                call[0] += function.get("name") or ""
+                call[1] += function.get("arguments") or ""
+            self.is_whole = self.is_whole or choice.get("finish_reason") is not None
+
+    def turn(self) -> Turn:
+        """Give what has arrived."""
+        return self._answer.turn(is_whole=self.is_whole)
+
+
+def read_response(data: Any) -> Turn | None:
+    """Read a whole response of the Responses API; None if it is none."""
+    try:
+        output, failure = data["output"], data.get("error")
+        answer = _Answer(None, None, usage=_usage(data.get("usage")))
+        for item in _mappings(output):
+            answer.take_item(item)
+    except (LookupError, TypeError, AttributeError):
+        return None
+    if isinstance(failure, dict):
+        return failed(cast("dict[str, Any]", failure))
+    return answer.turn() if isinstance(output, list) else None
+
+
+def failed(error: Mapping[str, Any]) -> Turn:
+    """Give the turn for an error that comes within an answer."""
+    code, message = error.get("code"), error.get("message")
+    return Turn(
+        fault=Fault(
+            status=500,
+            code=code if isinstance(code, str) else None,
+            message=message if isinstance(message, str) else None,
+        )
+    )
+
+
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+
+
+@dataclass(slots=True)
+class ResponseStream:
+    """A response of the Responses API that arrives in events."""
+
+    is_whole: bool = False
+    """Whether the model has come to its end."""
+    _answer: _Answer = field(default_factory=lambda: _Answer(None, None))
+    _whole: Turn | None = None
+
+    def add(self, event: Any) -> None:
+        """Take an event in. What is none says nothing."""
+        if not isinstance(event, dict):
+            return
+        event = cast("dict[str, Any]", event)
+        answer, kind, delta = self._answer, event.get("type"), event.get("delta")
+        if kind in _ENDS:
+            self._whole = read_response(event.get("response"))
+            self.is_whole = self._whole is not None
+        elif kind == "error":
+            self._whole, self.is_whole = failed(event), True
+        elif kind == "response.output_item.added":
+            item = event.get("item")
+            if isinstance(item, dict) and item.get("type") == "function_call":
+                answer.calls[event.get("output_index", 0)] = [str(item.get("name")), ""]
+        elif isinstance(delta, str):
+            if kind == "response.output_text.delta":
+                answer.text = (answer.text or "") + delta
+            elif kind == "response.refusal.delta":
+                answer.refusal = (answer.refusal or "") + delta
+            elif kind == "response.function_call_arguments.delta":
+                answer.calls.setdefault(event.get("output_index", 0), ["", ""])[1] += delta
+
+    def turn(self) -> Turn:
+        """Give what has arrived."""
+        return self._whole or self._answer.turn(is_whole=False)
+
+
+@dataclass(slots=True)
+class _Answer:
+    text: str | None
+    refusal: str | None
+    calls: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
+    """Name and arguments of each, by its place."""
+    usage: TokenUsage = field(default_factory=TokenUsage)
+
+    def take_item(self, item: Mapping[str, Any]) -> None:
+        """Take in an item of a response's output; what is neither said nor called is left out."""
+        if item["type"] == "function_call":
+            self.calls[len(self.calls)] = [item["name"], item["arguments"]]
+        elif item["type"] == "message":
+            for part in _mappings(item["content"]):
+                if part["type"] == "output_text":
+                    self.text = (self.text or "") + part["text"]
+                elif part["type"] == "refusal":
+                    self.refusal = (self.refusal or "") + part["refusal"]
+
+    def turn(self, *, is_whole: bool = True) -> Turn:
+        calls = tuple(
+            ToolCall(name=name, arguments=_arguments(text)) for name, text in self.calls.values()
+        )
+        if not is_whole:
+            more = {"content": self.text, "tool_calls": calls} if self.text or calls else {}
+            return Turn(fault=Fault(drop=True), usage=self.usage, **more)
+        if self.refusal:
+            return Turn(fault=Fault(refusal=self.refusal), usage=self.usage)
+        if not calls:
+            return Turn(content=self.text or "", usage=self.usage)
+        if not self.text:
+            return Turn(tool_calls=calls, usage=self.usage)
+        return Turn(content=self.text, tool_calls=calls, usage=self.usage)
+
+
+def _usage(usage: Any) -> TokenUsage:
+    """Read OpenAI's usage object; a cost stands in it as OpenRouter writes it."""
+    if not isinstance(usage, dict):
+        return TokenUsage()
+    told = cast("dict[str, Any]", usage)
+    cost = told.get("cost")
+    return TokenUsage(
+        input_tokens=_count(told, "prompt_tokens", "input_tokens"),
+        output_tokens=_count(told, "completion_tokens", "output_tokens"),
+        cost=cost if isinstance(cost, int | float) and cost >= 0 else None,
+    )
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, int) and value >= 0:
+            return value
+    return None
+
+
+def _arguments(text: str) -> dict[str, Any] | str:
+    """Give arguments as a structure, which reads best; as they came where they are none."""
+    try:
+        read = json.loads(text)
+    except ValueError:
+        return text
+    return cast("dict[str, Any]", read) if isinstance(read, dict) else text
+
+
+def _mappings(value: Any) -> Iterator[dict[str, Any]]:
+    for one in cast("list[Any]", value) if isinstance(value, list) else ():
+        if isinstance(one, dict):
+            yield cast("dict[str, Any]", one)
