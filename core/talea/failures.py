@@ -76,6 +76,20 @@ def remember_secret(secret: str) -> None:
         _READ.add(secret)
 
 
+def without_secrets(value: Any) -> Any:
+    """Give JSON data in which no text holds a secret that was read in this process."""
+    if isinstance(value, str):
+        for secret in tuple(_READ):
+            value = value.replace(secret, "***")
+        return value
+    if isinstance(value, list):
+        return [without_secrets(part) for part in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        parts = cast("dict[str, Any]", value).items()
+        return {without_secrets(key): without_secrets(part) for key, part in parts}
+    return value
+
+
 def harmless(error: BaseException | None) -> BaseException | None:
     """Give an error as the cause of a failure; None if its words, or its causes', tell a secret.
 

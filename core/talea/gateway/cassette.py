@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from talea.errors import ErrorType
 from talea.gateway.chat import Call, Rejection
 from talea.gateway.reading import read_file, read_text
 from talea.ir import Document, Refused, parse_duration
@@ -229,11 +230,36 @@ Turns = Annotated[
 """A task's turns: one list for all its agents in the order of their calls, or a list for each."""
 
 
+class ToolFailure(Document):
+    """How a call of a tool failed."""
+
+    type: ErrorType = ErrorType.TOOL_ERROR
+    message: str
+
+
+class ToolResult(Document):
+    """What one call of a tool came to."""
+
+    name: str
+    arguments: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    result: JsonValue = None
+    error: ToolFailure | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ToolResult:
+        if self.error is not None and self.result is not None:
+            raise ValueError("a call of a tool has either a result or an error")
+        return self
+
+
 class Cassette(Document):
-    """What models answered in a run, by task address."""
+    """What models answered in a run, by task address; and what tools gave, where that is kept."""
 
     talea_cassette: Literal[1]
     tasks: dict[Address, Turns]
+    tools: dict[Address, tuple[ToolResult, ...]] | None = Field(
+        default=None, description="In a replay these stand in for the tools themselves."
+    )
 
 
 def load_cassette(path: str | Path) -> Cassette:
@@ -254,24 +280,54 @@ def read_cassette(path: str | Path) -> tuple[Cassette, Source]:
     return read_file(Cassette, path, "the cassette")
 
 
-class Player:
-    """Answers from a cassette; every run plays it from the start."""
+class Keys:
+    """The keys of a cassette, and which of them speaks for an address."""
 
-    def __init__(self, cassette: Cassette) -> None:
-        self._tasks = cassette.tasks
-        self._played: Counter[tuple[str | None, str, str, str]] = Counter()
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = frozenset(keys)
         self._forms: dict[str, list[_Form]] = {}
-        for key in self._tasks:
+        for key in self._keys:
             form = tuple((bool(item), bool(turn)) for _, item, turn in split_address(key))
             forms = self._forms.setdefault("/".join(name for name, _, _ in split_address(key)), [])
             if form not in forms:
                 forms.append(form)
         for forms in self._forms.values():
-            forms.sort(key=lambda form: -sum(map(sum, form)))
+            forms.sort(key=lambda form: (-sum(map(sum, form)), form))
+
+    def find(self, address: str) -> tuple[str, str] | None:
+        """Find the key that speaks for an address, and the place whose turns are counted.
+
+        Of several keys the one with the most marks wins. Where a key leaves out `#n` its turns run
+        on over the iterations; where it leaves out `[i]` each item has its own count of them.
+        """
+        parts = split_address(address)
+        for form in self._forms.get("/".join(name for name, _, _ in parts), ()):
+            key = place = ""
+            for (name, item, turn), (has_item, has_turn) in zip(parts, form, strict=True):
+                if (has_item and not item) or (has_turn and not turn):
+                    break
+                key += f"/{name}{item if has_item else ''}{turn if has_turn else ''}"
+                place += f"/{name}{item}{turn if has_turn else ''}"
+            else:
+                if key[1:] in self._keys:
+                    return key[1:], place
+        return None
+
+
+class Player:
+    """Answers from a cassette; every run plays it from the start."""
+
+    def __init__(self, cassette: Cassette) -> None:
+        self._tasks = cassette.tasks
+        self._keys = Keys(cassette.tasks)
+        self._played: Counter[tuple[str | None, str, str, str]] = Counter()
 
     def answer(self, call: Call) -> Turn:
         """Give the next turn; raises Rejection, of status 409, where none was recorded."""
-        key, place = self._find(call.address)
+        found = self._keys.find(call.address)
+        if found is None:
+            raise _missing(f"nothing is recorded for {call.address!r}", call.address, self._tasks)
+        key, place = found
         entry = self._tasks[key]
         by_agent = isinstance(entry, dict)
         turns = entry.get(call.agent) if by_agent else entry
@@ -289,26 +345,6 @@ class Player:
             f"{call.address!r} (agent {call.agent!r}) asked for turn {position + 1}, and"
             f" {len(turns)} are recorded at {key!r}: the framework made an extra model call"
         )
-
-    def _find(self, address: str) -> tuple[str, str]:
-        """Find the key that speaks for an address, and the place whose turns are counted.
-
-        Of several keys the one with the most marks wins, and of equal ones the first. Where a key
-        leaves out `#n` its turns run on over the iterations; where it leaves out `[i]` each item
-        has its own count of them.
-        """
-        parts = split_address(address)
-        for form in self._forms.get("/".join(name for name, _, _ in parts), ()):
-            key = place = ""
-            for (name, item, turn), (has_item, has_turn) in zip(parts, form, strict=True):
-                if (has_item and not item) or (has_turn and not turn):
-                    break
-                key += f"/{name}{item if has_item else ''}{turn if has_turn else ''}"
-                place += f"/{name}{item}{turn if has_turn else ''}"
-            else:
-                if key[1:] in self._tasks:
-                    return key[1:], place
-        raise _missing(f"nothing is recorded for {address!r}", address, self._tasks)
 
 
 _Form = tuple[tuple[bool, bool], ...]
