@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 NO_RETRY = {"x-should-retry": "false"}
 """The header by which OpenAI's clients are told not to send a request again."""
@@ -106,6 +106,22 @@ class ChatRequest(Lenient):
     def include_usage(self) -> bool:
         """Say whether a stream ends with its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """Read the body of `POST chat/completions`; raises Rejection for what is none."""
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> Rejection:
+    """Say the first thing that is wrong with a request."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    message = f"{place}: {first['msg']}" if place else first["msg"]
+    return Rejection(400, "invalid_request", message)
 
 
 @dataclass(slots=True, frozen=True)

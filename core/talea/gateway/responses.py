@@ -23,6 +23,7 @@ from talea.gateway.chat import (
     OfferedTool,
     Rejection,
     ResponseFormat,
+    invalid,
 )
 from talea.gateway.reply import Reply, pieces
 
@@ -115,10 +116,7 @@ def read_responses(body: bytes) -> ResponsesRequest:
         given = _BODY.validate_python(from_json(body, allow_inf_nan=False))
         read = _Body.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = f"{place}: {first['msg']}" if place else first["msg"]
-        raise Rejection(400, "invalid_request", message) from None
+        raise invalid(error) from None
     except ValueError as error:
         raise Rejection(400, "invalid_request", f"the body is no JSON: {error}") from None
     if isinstance(read.input, str):

@@ -13,23 +13,23 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from pydantic import ValidationError
-
 from talea.adapter import Endpoint
 from talea.gateway.cassette import Fault, TokenUsage, Turn
 from talea.gateway.chat import Call, ChatRequest, Rejection
+from talea.gateway.forms import end_mark, make_body, make_stream, read_request
 from talea.gateway.http1 import Request, format_chunk, format_head
 from talea.gateway.meter import Exchange, Meter
 from talea.gateway.reply import Reply, make_reply
+from talea.gateway.responses import Conversations, ResponsesRequest
 from talea.gateway.upstream import Broken, Upstream
 
 ADDRESS, AGENT = "call", "model"
 """Whose a call is where its path does not say so."""
 
 _ROUTE = re.compile(
-    r"/run/([\w-]+)/(?:(log)|(?:at/([^/]+)/agent/([^/]+)/)?v1/(chat/completions|models))"
+    r"/run/([\w-]+)/(?:(log)|(?:at/([^/]+)/agent/([^/]+)/)?v1/(chat/completions|responses|models))"
 )
-_METHODS = {"chat/completions": "POST", "models": "GET", "log": "GET"}
+_METHODS = {"chat/completions": "POST", "responses": "POST", "models": "GET", "log": "GET"}
 _MODELS = {
     "object": "list",
     "data": [{"id": "talea", "object": "model", "created": 0, "owned_by": "talea"}],
@@ -62,6 +62,7 @@ class Service:
         self.source = source
         self.meter = meter
         self.passages: dict[str, Passage] = {}
+        self._conversations = Conversations()
         self._turns: Counter[tuple[str | None, str, str]] = Counter()
 
     def open(self, run: str | None, targets: Mapping[str, Endpoint]) -> str:
@@ -90,7 +91,9 @@ class Service:
             log = [exchange.as_json() for exchange in passage.log]
             await send(writer, 200, json.dumps(log).encode())
             return True
-        chat = _read_chat(request.body)
+        chat = read_request(form, request.body)
+        if isinstance(chat, ResponsesRequest) and not isinstance(self.source, Upstream):
+            chat = self._conversations.recall(passage.run, chat)
         address, agent = unquote(route[3] or ADDRESS), unquote(route[4] or AGENT)
         whose = (passage.run, address, agent)
         self._turns[whose] += 1
@@ -123,6 +126,8 @@ class Service:
             headers = {} if after is None else {"retry-after": f"{after:g}"}
             raise Rejection(fault.status, "injected", "a fault of the cassette", headers)
         reply = make_reply(call, turn)
+        if isinstance(call.request, ResponsesRequest):
+            self._conversations.keep(call.run, call.request, reply)
         used = TokenUsage(
             input_tokens=reply.input_tokens, output_tokens=reply.output_tokens, cost=reply.cost
         )
@@ -130,9 +135,9 @@ class Service:
         exchange.begin_answer()
         exchange.tell(turn)
         if exchange.stream:
-            events = _events(reply, fault, with_usage=call.request.include_usage)
+            events = _events(call.request, reply, fault)
             return await self._send_stream(writer, exchange, turn, events, dropped=fault.drop)
-        body = _body(reply, fault)
+        body = _body(call.request, reply, fault)
         self.meter.end(exchange, 200, turn)
         await send(writer, 200, body, sent=len(body) // 2 if fault.drop else None)
         return not fault.drop
@@ -197,7 +202,7 @@ class Service:
         head = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
         writer.write(format_head(200, head))
         for event in events:
-            writer.write(format_chunk(b"data: " + event + b"\n\n"))
+            writer.write(format_chunk(event))
             await writer.drain()
         self.meter.end(exchange, 200, turn)
         if not dropped:
@@ -218,32 +223,22 @@ def path_of(token: str, address: str, agent: str) -> str:
     return f"/run/{token}/at/{quote(address, safe='')}/agent/{quote(agent, safe='')}/v1"
 
 
-def _read_chat(body: bytes) -> ChatRequest:
-    try:
-        return ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        message = f"{place}: {first['msg']}" if place else first["msg"]
-        raise Rejection(400, "invalid_request", message) from None
-
-
-def _body(reply: Reply, fault: Fault) -> bytes:
+def _body(request: ChatRequest, reply: Reply, fault: Fault) -> bytes:
     if fault.garbage:
         return _GARBAGE
-    body = reply.completion()
+    body = make_body(request, reply)
     return body[: len(body) // 2] if fault.truncated else body
 
 
-def _events(reply: Reply, fault: Fault, *, with_usage: bool) -> Iterator[bytes]:
+def _events(request: ChatRequest, reply: Reply, fault: Fault) -> Iterator[bytes]:
     if fault.garbage:
-        return iter([_GARBAGE])
-    chunks = list(reply.chunks(with_usage=with_usage))
+        return iter([b"data: %b\n\n" % _GARBAGE])
+    events = list(make_stream(request, reply))
     if fault.drop or fault.truncated:
-        chunks = chunks[: len(chunks) // 2 + 1]
+        events = events[: len(events) // 2 + 1]
     if fault.truncated:
-        chunks[-1] = chunks[-1][: len(chunks[-1]) // 2]
-    return iter(chunks if fault.drop else [*chunks, b"[DONE]"])
+        events[-1] = events[-1][: len(events[-1]) // 2] + b"\n\n"
+    return iter(events if fault.drop else [*events, *end_mark(request)])
 
 
 async def send(
