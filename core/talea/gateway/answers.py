@@ -8,9 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from talea.gateway.cassette import Fault, TokenUsage, ToolCall, Turn
+from talea.gateway.chat import CHAT
 
 GARBAGE = Turn(fault=Fault(garbage=True))
 """An answer that nobody can read."""
+
+
+def read_answer(form: str, data: Any) -> Turn | None:
+    """Read a whole answer of an API; None if it is none."""
+    return read_completion(data) if form == CHAT else read_response(data)
+
+
+def begin_stream(form: str) -> Stream | ResponseStream:
+    """Give what reads the events of an API's stream."""
+    return Stream() if form == CHAT else ResponseStream()
 
 
 def read_completion(data: Any) -> Turn | None:

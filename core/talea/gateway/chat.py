@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+CHAT, RESPONSES = "chat/completions", "responses"
+"""The forms of a call: the ends of their paths."""
 NO_RETRY = {"x-should-retry": "false"}
 """The header by which OpenAI's clients are told not to send a request again."""
 
@@ -137,5 +139,5 @@ class Call:
     agent: str
     turn: int
     request: ChatRequest
-    form: str = "chat/completions"
+    form: str = CHAT
     body: bytes = b""

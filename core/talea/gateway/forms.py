@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from talea.gateway.chat import ChatRequest, read_chat
+from talea.gateway.chat import RESPONSES, ChatRequest, read_chat
 from talea.gateway.reply import Reply
 from talea.gateway.responses import ResponsesRequest, make_events, make_response, read_responses
-
-CHAT, RESPONSES = "chat/completions", "responses"
 
 
 def read_request(form: str, body: bytes) -> ChatRequest:
