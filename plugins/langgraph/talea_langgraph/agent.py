@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 from langchain.agents import create_agent  # pyright: ignore[reportUnknownVariableType]
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import StructuredTool
+from langgraph.runtime import get_runtime
 
 from talea.adapter import AgentAnswer, AgentCall, AgentTool
 from talea.errors import ErrorType, TaskError
@@ -111,42 +112,54 @@ def _agent(offers: tuple[_Offer, ...]) -> Any:
         )
         for name, description, parameters in offers
     ]
-    chosen_later = FakeListChatModel(responses=[])
     return create_agent(
-        chosen_later,
+        _ModelAtHand(tools=tools),
         tools,
-        middleware=[_Turns()],
+        middleware=[_ToolsAtHand()] if tools else [],
         context_schema=cast("Any", Answering),
         checkpointer=cast("Any", False),
     )
 
 
 async def _not_called(**_: Any) -> str:
-    raise NotImplementedError  # `_Turns` calls the tool of the task at hand.
+    raise NotImplementedError  # `_ToolsAtHand` calls the tool of the task at hand.
 
 
-class _Turns(AgentMiddleware[Any, Any, Any]):
-    """Counts turns, and hands the agent its model and tools."""
+class _ModelAtHand(BaseChatModel):
+    """Stands for the model of the call at hand, and counts its turns.
 
-    async def awrap_model_call(
-        self,
-        request: ModelRequest[Any],
-        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
-    ) -> ModelResponse[Any]:
+    A middleware could choose the model, but LangChain sends each call of one through two threads.
+    """
+
+    tools: list[Any]
+
+    @property
+    def _llm_type(self) -> str:
+        return "talea"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        raise NotImplementedError  # The model at hand does.
+
+    def bind(self, **_: Any) -> Any:
+        """Stay unbound: what is asked for is known at the call."""
+        return self
+
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        """Stay unbound."""
+        return self
+
+    async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> AIMessage:
         """Make one model call."""
-        at: Answering = request.runtime.context
+        at: Answering = get_runtime(Answering).context
         at.call.begin_turn()
         at.turns += 1
-        response = await handler(
-            request.override(
-                model=at.model, system_message=at.system, model_settings=dict(at.settings)
-            )
-        )
-        said = cast("AIMessage", response.result[0])
+        model = at.model.bind_tools(self.tools) if self.tools else at.model
+        messages = input if at.system is None else [at.system, *input]
+        said = await model.ainvoke(messages, config, **at.settings)
         at.call.end_turn(_usage(said))
         at.refusal = said.additional_kwargs.get("refusal") or None
         if at.refusal is not None:
-            return ModelResponse(result=[AIMessage("")])
+            return AIMessage("")
         _check_finished(said, at)
         if said.invalid_tool_calls or ARGUMENTS in said.additional_kwargs:
             said = _with_unreadable(said)
@@ -155,7 +168,11 @@ class _Turns(AgentMiddleware[Any, Any, Any]):
                 ErrorType.TURNS_EXHAUSTED,
                 f"max_turns is {at.call.max_turns}, and the last answer still calls tools",
             )
-        return ModelResponse(result=[said])
+        return said
+
+
+class _ToolsAtHand(AgentMiddleware[Any, Any, Any]):
+    """Calls the tools of the call at hand."""
 
     async def awrap_tool_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """Call one tool; what goes wrong with it is told to the model."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 _LOCAL = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+_KEPT = 64
+"""How many models are kept: under a gateway, each task has an address of its own."""
 _NO_KEY = "none"
 """Sent where no key is needed: the SDK refuses to work without one."""
 
@@ -32,6 +34,7 @@ class Clients:
     def __init__(self) -> None:
         self._http: httpx.AsyncClient | None = None
         self._blocking: httpx.Client | None = None
+        self._models: dict[tuple[Any, ...], tuple[Endpoint, BaseChatModel]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,16 +67,25 @@ class Clients:
         return self._blocking
 
     def model(self, endpoint: Endpoint, *, streams: bool) -> BaseChatModel:
-        """Make the chat model of an endpoint."""
+        """Give the chat model of an endpoint; it is made once for each key."""
+        key = endpoint.key()
+        place = (id(endpoint), key, streams)
+        if place not in self._models:
+            if len(self._models) == _KEPT:
+                del self._models[next(iter(self._models))]
+            self._models[place] = endpoint, self._make(endpoint, key, streams)
+        return self._models[place][1]
+
+    def _make(self, endpoint: Endpoint, key: str | None, streams: bool) -> BaseChatModel:
         if endpoint.base_url is None:
-            return _by_provider(endpoint, streams=streams)
+            return _by_provider(endpoint, key, streams)
         from talea_langgraph.model import ChatModel
 
         # Every endpoint with an address speaks chat completions.
         model: Any = ChatModel(
             model=endpoint.model,
             base_url=endpoint.base_url,
-            api_key=SecretStr(endpoint.key() or _NO_KEY),
+            api_key=SecretStr(key or _NO_KEY),
             max_retries=0,  # The kernel retries.
             http_async_client=self.http,
             http_client=self.blocking,
@@ -90,7 +102,7 @@ class Clients:
         return model
 
 
-def _by_provider(endpoint: Endpoint, *, streams: bool) -> BaseChatModel:
+def _by_provider(endpoint: Endpoint, key: str | None, streams: bool) -> BaseChatModel:
     """Make the model of a provider's own package, where no address is given."""
     from langchain.chat_models import init_chat_model
 
@@ -99,7 +111,7 @@ def _by_provider(endpoint: Endpoint, *, streams: bool) -> BaseChatModel:
         return make(
             endpoint.model,
             model_provider=endpoint.provider,
-            api_key=endpoint.key(),
+            api_key=key,
             max_retries=0,
             streaming=streams,
             **endpoint.parameters,

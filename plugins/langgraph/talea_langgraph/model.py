@@ -38,22 +38,24 @@ class ChatModel(ChatOpenAI):
         )
         if found is None:
             return None
-        choices: list[dict[str, Any]] = chunk.get("choices") or []
-        delta: dict[str, Any] = (choices[0].get("delta") or {}) if choices else {}
+        choices: list[Any] = chunk.get("choices") or []
+        delta: Any = (choices[0].get("delta") or {}) if choices else {}
         kept = found.message.additional_kwargs
         if refusal := delta.get("refusal"):
             kept["refusal"] = refusal
         if calls := delta.get("tool_calls"):
             kept[ARGUMENTS] = _pieces(calls)
-        if (cost := (chunk.get("usage") or {}).get("cost")) is not None:
+        usage: Any = chunk.get("usage") or {}
+        if (cost := usage.get("cost")) is not None:
             found.message.response_metadata["token_usage"] = {"cost": cost}
         return found
 
 
-def _pieces(calls: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+def _pieces(calls: list[Any]) -> dict[str, dict[str, str]]:
     """Give the text of each call in a piece; LangChain joins the texts of all pieces."""
     found: dict[str, dict[str, str]] = {}
     for call in calls:
-        text = (call.get("function") or {}).get("arguments") or ""
+        function: Any = call.get("function") or {}
+        text = function.get("arguments") or ""
         found[str(call.get("index"))] = {"id": call.get("id") or "", "text": text}
     return found
