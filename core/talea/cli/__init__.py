@@ -18,6 +18,11 @@ COMMANDS = {
         "Say what a workflow needs and what each framework makes of it.",
     ),
     "graph": ("graph:graph", "Draw a workflow as Mermaid text, SVG or HTML."),
+    "gateway": (
+        "gateway:gateway",
+        "Stand between your own programs and their models: count, record, replay.",
+    ),
+    "cassette": ("cassette:cassette", "Check, show and merge cassettes."),
     "frameworks": ("listing:frameworks", "List the frameworks."),
     "plugins": ("listing:plugins", "List the plugins."),
     "schema": ("schema:schema", "Print the JSON Schema of workflows, for editors."),
