@@ -141,6 +141,8 @@ class Fault(Document):
         for name in ("drip", "content_type"):
             if getattr(self, name) and (self.hang or self.reset):
                 raise ValueError(f"{name} goes with an answer, and none is sent")
+        if self.drip and self.status is not None:
+            raise ValueError("an error is sent at once: drip goes with an answer")
         return self
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
-from talea.gateway.cassette import Address, Fault, ToolCall, Turn, split_address
+from talea.gateway.cassette import Address, Fault, TokenUsage, ToolCall, Turn, split_address
 from talea.gateway.chat import Call, Function
 from talea.gateway.reading import read_file, read_text
 from talea.ir import Document
@@ -113,15 +113,17 @@ def loads_faults(text: str, *, name: str = "<text>") -> FaultRules:
     return read_text(FaultRules, text, name)[0]
 
 
-def in_place_of_answer(fault: Fault, call: Call) -> Turn | None:
+def in_place_of_answer(fault: Fault, call: Call, usage: TokenUsage | None = None) -> Turn | None:
     """Give what a call is answered so that nobody needs to be asked; None where an answer is
     needed, which the fault then slows down or breaks."""
     (kind, *_) = fault.kinds or ("",)
+    used = usage or TokenUsage()
     if kind in _IN_PLACE:
-        return Turn(fault=fault)
+        return Turn(fault=fault, usage=used)
     if kind in _CALLING:
-        # Not by its constructor: nobody writes both into one turn.
-        return Turn.model_construct(tool_calls=(_tool_call(kind, call),), fault=fault)
+        rest = fault.model_dump(include={"delay", "drip", "content_type"})
+        slow = Fault.model_validate(rest) if any(rest.values()) else None
+        return Turn(tool_calls=(_tool_call(kind, call),), fault=slow, usage=used)
     return None
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from talea.adapter import Endpoint
 from talea.gateway.chat import Rejection
+from talea.gateway.faults import FaultRules
 from talea.gateway.http1 import HEAD_LIMIT, ProtocolError, read_request
 from talea.gateway.meter import Exchange, Listener, Meter
 from talea.gateway.service import Answerer, Service, path_of, send_error
@@ -75,19 +76,21 @@ class Gateway:
 
     So code that blocks the caller's loop does not starve it. Use it as a context manager, plain or
     async, or call `start` and `close`, as often as needed. `log` has every call in the order of
-    arrival. `port` 0 is any that is free.
+    arrival. `faults` say at which calls something goes wrong, whoever answers. `port` 0 is any that
+    is free.
     """
 
     def __init__(
         self,
         source: Answerer | Upstream,
         *,
+        faults: FaultRules | None = None,
         save_prompts: bool = False,
         port: int = 0,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self.meter = Meter(save_prompts=save_prompts)
-        self._service = Service(source, self.meter)
+        self._service = Service(source, self.meter, faults)
         self._port = port
         self._read_timeout = read_timeout
         self._doors: dict[str | None, Door] = {}

@@ -8,20 +8,22 @@ import re
 import secrets
 from asyncio import StreamWriter
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import quote, unquote
 
 from talea.adapter import Endpoint
 from talea.gateway.cassette import Fault, TokenUsage, Turn
 from talea.gateway.chat import Call, ChatRequest, Rejection
+from talea.gateway.faults import FaultRules, in_place_of_answer
 from talea.gateway.forms import end_mark, make_body, make_stream, read_request
 from talea.gateway.http1 import Request, format_chunk, format_head
 from talea.gateway.meter import Exchange, Meter
+from talea.gateway.passing import EVENT_STREAM, GARBAGE, Answer, Broken, one_by_one
 from talea.gateway.reply import Reply, make_reply
 from talea.gateway.responses import Conversations, ResponsesRequest
-from talea.gateway.upstream import Broken, Upstream
+from talea.gateway.upstream import Upstream
 
 ADDRESS, AGENT = "call", "model"
 """Whose a call is where its path does not say so."""
@@ -34,8 +36,9 @@ _MODELS = {
     "object": "list",
     "data": [{"id": "talea", "object": "model", "created": 0, "owned_by": "talea"}],
 }
-_GARBAGE = b"<html><body>502 Bad Gateway {{{"
+_JSON = "application/json"
 _NO_FAULT = Fault.model_construct()
+_HANGING = Turn(fault=Fault(hang=True))
 
 
 class Answerer(Protocol):
@@ -58,9 +61,12 @@ class Passage:
 class Service:
     """Answers requests; it lives in the gateway's own thread."""
 
-    def __init__(self, source: Answerer | Upstream, meter: Meter) -> None:
+    def __init__(
+        self, source: Answerer | Upstream, meter: Meter, faults: FaultRules | None = None
+    ) -> None:
         self.source = source
         self.meter = meter
+        self._faults = faults
         self.passages: dict[str, Passage] = {}
         self._conversations = Conversations()
         self._turns: Counter[tuple[str | None, str, str]] = Counter()
@@ -107,24 +113,46 @@ class Service:
             fault = Fault(status=rejection.status)
             self.meter.end(exchange, rejection.status, Turn(fault=fault))
             raise
+        except asyncio.CancelledError:
+            if not exchange.status:
+                exchange.error = exchange.error or "the client left before it had the whole answer"
+                self.meter.end(exchange, 0, _HANGING if exchange.fault == "hang" else None)
+            raise
 
     async def _answer(
         self, call: Call, exchange: Exchange, passage: Passage, writer: StreamWriter
     ) -> bool:
         """Send an answer, or what comes in its place; say whether all of it was sent."""
-        if isinstance(self.source, Upstream):
+        fault = self._faults.fault_for(call) if self._faults is not None else None
+        turn = in_place_of_answer(fault, call) if fault is not None else None
+        if turn is None and isinstance(self.source, Upstream):
             endpoint = _target(passage, call)
-            return await self._pass_on(self.source, call, endpoint, exchange, writer)
-        turn = self._ask(self.source, call)
+            if fault is not None:
+                exchange.fault = fault.name
+                await asyncio.sleep(fault.delay)
+            async with self.source.forward(call, endpoint) as answer:
+                return await self._pass_on(answer, fault, exchange, writer)
+        if turn is None:
+            turn = self._ask(cast("Answerer", self.source), call)
+            if (own := turn.fault) is not None:
+                fault, turn = own, in_place_of_answer(own, call, turn.usage) or turn
+            else:
+                turn = _befallen(turn, fault)
+        if fault is not None:
+            exchange.fault = fault.name
+            await _wait(fault)
+            if fault.status is not None:
+                self.meter.end(exchange, fault.status, turn)
+                await send_error(writer, _rejection(fault))
+                return True
+            if fault.reset:
+                self.meter.end(exchange, 0, turn)
+                return False
+        return await self._send(call, turn, exchange, writer)
+
+    async def _send(self, call: Call, turn: Turn, exchange: Exchange, writer: StreamWriter) -> bool:
+        """Send a turn as the answer to a call; say whether all of it was sent."""
         fault = turn.fault or _NO_FAULT
-        if fault.delay:
-            await asyncio.sleep(fault.delay)
-        if fault.hang:
-            await asyncio.Event().wait()  # Until the client leaves or the gateway is closed.
-        if fault.status is not None:
-            after = fault.retry_after
-            headers = {} if after is None else {"retry-after": f"{after:g}"}
-            raise Rejection(fault.status, "injected", "a fault of the cassette", headers)
         reply = make_reply(call, turn)
         if isinstance(call.request, ResponsesRequest):
             self._conversations.keep(call.run, call.request, reply)
@@ -132,15 +160,17 @@ class Service:
             input_tokens=reply.input_tokens, output_tokens=reply.output_tokens, cost=reply.cost
         )
         turn = turn.model_copy(update={"usage": used})
-        exchange.begin_answer()
-        exchange.tell(turn)
-        if exchange.stream:
-            events = _events(call.request, reply, fault)
-            return await self._send_stream(writer, exchange, turn, events, dropped=fault.drop)
-        body = _body(call.request, reply, fault)
-        self.meter.end(exchange, 200, turn)
-        await send(writer, 200, body, sent=len(body) // 2 if fault.drop else None)
-        return not fault.drop
+        if not exchange.stream and not (fault.drop or fault.truncated or fault.drip):
+            body = GARBAGE if fault.garbage else make_body(call.request, reply)
+            exchange.begin_answer()
+            exchange.tell(turn)
+            self.meter.end(exchange, 200, turn)
+            await send(writer, 200, body, {"content-type": fault.content_type or _JSON})
+            return True
+        pieces = _pieces(call.request, reply, fault, stream=exchange.stream)
+        kind = EVENT_STREAM if exchange.stream else _JSON
+        answer = Answer(200, {"content-type": kind}, one_by_one(pieces), turn)
+        return await self._pass_on(answer, turn.fault, exchange, writer)
 
     def _ask(self, source: Answerer, call: Call) -> Turn:
         try:
@@ -157,30 +187,27 @@ class Service:
         return turn
 
     async def _pass_on(
-        self,
-        upstream: Upstream,
-        call: Call,
-        endpoint: Endpoint,
-        exchange: Exchange,
-        writer: StreamWriter,
+        self, answer: Answer, fault: Fault | None, exchange: Exchange, writer: StreamWriter
     ) -> bool:
-        """Let the model's own server answer, piece by piece."""
-        async with upstream.forward(call, endpoint) as answer:
-            exchange.begin_answer()
-            head = {**answer.headers, "transfer-encoding": "chunked"}
-            writer.write(format_head(answer.status, head))
-            try:
-                async for piece in answer.pieces:
-                    writer.write(format_chunk(piece))
-                    await writer.drain()
-            except Broken as broken:
-                exchange.error = str(broken)
-                self._end(exchange, answer.status, answer.turn)
-                return False
-            # It comes before the last byte, so that a client finds the record whole.
-            self._end(exchange, answer.status, answer.turn)
-            writer.write(format_chunk(b""))
-            await writer.drain()
+        """Send an answer piece by piece, or what a fault makes of it; say whether its end was
+        sent."""
+        if fault is not None:
+            answer.disturb(fault)
+        exchange.begin_answer()
+        head = {**answer.headers, "transfer-encoding": "chunked"}
+        writer.write(format_head(answer.status, head))
+        try:
+            async for piece in answer.pieces:
+                writer.write(format_chunk(piece))
+                await writer.drain()
+        except Broken as broken:
+            exchange.error = str(broken) or None
+            self._end(exchange, answer.status, _befallen(answer.turn, fault))
+            return False
+        # It comes before the last byte, so that a client finds the record whole.
+        self._end(exchange, answer.status, _befallen(answer.turn, fault))
+        writer.write(format_chunk(b""))
+        await writer.drain()
         return True
 
     def _end(self, exchange: Exchange, status: int, turn: Turn) -> None:
@@ -188,27 +215,6 @@ class Service:
         if turn.fault is not None and turn.fault.garbage:
             exchange.error = exchange.error or "the model's server sent no chat completion"
         self.meter.end(exchange, status, turn)
-
-    async def _send_stream(
-        self,
-        writer: StreamWriter,
-        exchange: Exchange,
-        turn: Turn,
-        events: Iterable[bytes],
-        *,
-        dropped: bool,
-    ) -> bool:
-        """Send server-sent events, each as a chunk of its own; say whether the end was sent."""
-        head = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
-        writer.write(format_head(200, head))
-        for event in events:
-            writer.write(format_chunk(event))
-            await writer.drain()
-        self.meter.end(exchange, 200, turn)
-        if not dropped:
-            writer.write(format_chunk(b""))
-            await writer.drain()
-        return not dropped
 
 
 def _target(passage: Passage, call: Call) -> Endpoint:
@@ -223,39 +229,46 @@ def path_of(token: str, address: str, agent: str) -> str:
     return f"/run/{token}/at/{quote(address, safe='')}/agent/{quote(agent, safe='')}/v1"
 
 
-def _body(request: ChatRequest, reply: Reply, fault: Fault) -> bytes:
-    if fault.garbage:
-        return _GARBAGE
-    body = make_body(request, reply)
-    return body[: len(body) // 2] if fault.truncated else body
+def _befallen(turn: Turn, fault: Fault | None) -> Turn:
+    """Give an answer with the fault that befalls it on its way, where it has none of its own."""
+    if fault is None or turn.fault is not None:
+        return turn
+    return turn.model_copy(update={"fault": fault})
 
 
-def _events(request: ChatRequest, reply: Reply, fault: Fault) -> Iterator[bytes]:
+async def _wait(fault: Fault) -> None:
+    """Wait as long as a fault lets a client wait for the first byte."""
+    if fault.delay:
+        await asyncio.sleep(fault.delay)
+    if fault.hang:
+        await asyncio.Event().wait()  # Until the client leaves or the gateway is closed.
+
+
+def _rejection(fault: Fault) -> Rejection:
+    assert fault.status is not None
+    headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
+    if fault.content_type is not None:
+        headers["content-type"] = fault.content_type
+    words = fault.message or "a fault that was asked for"
+    return Rejection(fault.status, fault.code or "injected", words, headers)
+
+
+def _pieces(request: ChatRequest, reply: Reply, fault: Fault, *, stream: bool) -> list[bytes]:
+    """Give the body; of a stream, event by event."""
+    if not stream:
+        return [GARBAGE if fault.garbage else make_body(request, reply)]
     if fault.garbage:
-        return iter([b"data: %b\n\n" % _GARBAGE])
-    events = list(make_stream(request, reply))
-    if fault.drop or fault.truncated:
-        events = events[: len(events) // 2 + 1]
-    if fault.truncated:
-        events[-1] = events[-1][: len(events[-1]) // 2] + b"\n\n"
-    return iter(events if fault.drop else [*events, *end_mark(request)])
+        # Said to be something else, it is no stream either.
+        return [GARBAGE if fault.content_type else b"data: %b\n\n" % GARBAGE]
+    return [*make_stream(request, reply), *end_mark(request)]
 
 
 async def send(
-    writer: StreamWriter,
-    status: int,
-    body: bytes,
-    headers: Mapping[str, str] | None = None,
-    *,
-    sent: int | None = None,
+    writer: StreamWriter, status: int, body: bytes, headers: Mapping[str, str] | None = None
 ) -> None:
-    """Send an answer, or of its body no more than the first `sent` bytes."""
-    announced = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **(headers or {}),
-    }
-    writer.write(format_head(status, announced) + body[:sent])
+    """Send an answer."""
+    announced = {"content-type": _JSON, "content-length": str(len(body)), **(headers or {})}
+    writer.write(format_head(status, announced) + body)
     await writer.drain()
 
 

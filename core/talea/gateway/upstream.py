@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from talea.adapter import Endpoint
 from talea.errors import TaskError, UsageError
-from talea.gateway.answers import GARBAGE, Stream, read_completion
+from talea.gateway.answers import GARBAGE, begin_stream, read_answer
 from talea.gateway.cassette import Fault, Turn
-from talea.gateway.chat import Call, Rejection
+from talea.gateway.chat import CHAT, Call, Rejection
+from talea.gateway.passing import EVENT_STREAM, Answer, Broken, one_by_one
 
 if TYPE_CHECKING:
     import httpx
@@ -23,21 +23,6 @@ _PASSED = ("content-type", "retry-after", "x-should-retry", "x-request-id")
 _CONNECT = 30.0
 """Seconds to reach a server; how long its answer may take, the client knows."""
 _LOCAL = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-
-
-class Broken(Exception):
-    """The server's answer ended in its midst."""
-
-
-@dataclass(slots=True)
-class Forwarded:
-    """An answer on its way. `turn` is complete when `pieces` has come to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    pieces: AsyncIterator[bytes]
-    """The body; of a stream, event by event."""
-    turn: Turn
 
 
 class Upstream:
@@ -85,7 +70,7 @@ class Upstream:
             return answer.turn
 
     @asynccontextmanager
-    async def forward(self, call: Call, endpoint: Endpoint) -> AsyncGenerator[Forwarded]:
+    async def forward(self, call: Call, endpoint: Endpoint) -> AsyncGenerator[Answer]:
         """Pass a call on. Raises Rejection where the server cannot be reached or redirects."""
         request = self._request(call, endpoint)
         host = urlsplit(str(request.url)).netloc
@@ -117,16 +102,16 @@ class Upstream:
         url = f"{endpoint.base_url.rstrip('/')}/{call.form}"
         return self._http.build_request("POST", url, headers=headers, content=_body(call))
 
-    def _answer(self, call: Call, response: httpx.Response) -> Forwarded:
+    def _answer(self, call: Call, response: httpx.Response) -> Answer:
         headers = {name: value for name in _PASSED if (value := response.headers.get(name))}
-        answer = Forwarded(response.status_code, headers, _none(), GARBAGE)
+        answer = Answer(response.status_code, headers, one_by_one(()), GARBAGE)
         if response.status_code != 200:
             answer.turn = _failure(response)
             answer.pieces = self._bytes(response)
-        elif headers.get("content-type", "").startswith("text/event-stream"):
+        elif headers.get("content-type", "").startswith(EVENT_STREAM):
             answer.pieces = self._events(response, answer, call)
         else:
-            answer.pieces = self._whole(response, answer)
+            answer.pieces = self._whole(response, answer, call)
         return answer
 
     async def _bytes(self, response: httpx.Response) -> AsyncGenerator[bytes]:
@@ -136,23 +121,25 @@ class Upstream:
         except self._httpx.HTTPError as error:
             raise Broken(f"the model's server broke off: {error}") from error
 
-    async def _whole(self, response: httpx.Response, answer: Forwarded) -> AsyncGenerator[bytes]:
+    async def _whole(
+        self, response: httpx.Response, answer: Answer, call: Call
+    ) -> AsyncGenerator[bytes]:
         body = bytearray()
         async with aclosing(self._bytes(response)) as pieces:
             answer.turn = Turn(fault=Fault(drop=True))  # Until it is whole.
             async for piece in pieces:
                 body += piece
         try:
-            answer.turn = read_completion(json.loads(body)) or GARBAGE
+            answer.turn = read_answer(call.form, json.loads(body)) or GARBAGE
         except ValueError:
             answer.turn = GARBAGE
         yield bytes(body)
 
     async def _events(
-        self, response: httpx.Response, answer: Forwarded, call: Call
+        self, response: httpx.Response, answer: Answer, call: Call
     ) -> AsyncGenerator[bytes]:
         """Give server-sent events one by one, and leave out what the client has not asked for."""
-        stream = Stream()
+        stream = begin_stream(call.form)
         asked = call.request.include_usage
         try:
             async with aclosing(_split(self._bytes(response))) as events:
@@ -167,7 +154,7 @@ class Upstream:
 
 def _body(call: Call) -> bytes:
     """Give the request's body; of a stream, with the wish to be told what it used."""
-    if not call.request.stream or call.request.include_usage or call.form != "chat/completions":
+    if not call.request.stream or call.request.include_usage or call.form != CHAT:
         return call.body
     asked: dict[str, Any] = json.loads(call.body)
     options = asked.get("stream_options")
@@ -215,8 +202,3 @@ def _is_usage_alone(data: Any) -> bool:
         return False
     chunk = cast("dict[str, Any]", data)
     return chunk.get("usage") is not None and not chunk.get("choices")
-
-
-async def _none() -> AsyncGenerator[bytes]:
-    return
-    yield b""
