@@ -90,6 +90,13 @@ def without_secrets(value: Any) -> Any:
     return value
 
 
+def hide_secrets(text: str) -> str:
+    """Blot out the secrets that were read in this process."""
+    for secret in tuple(_READ):
+        text = text.replace(secret, "***")
+    return text
+
+
 def harmless(error: BaseException | None) -> BaseException | None:
     """Give an error as the cause of a failure; None if its words, or its causes', tell a secret.
 
@@ -135,9 +142,7 @@ def to_task_error(error: BaseException) -> TaskError:
 
 def scrub(text: str) -> str:
     """Make one short line of a message, without anything that looks like a secret."""
-    for secret in tuple(_READ):
-        text = text.replace(secret, "***")
-    line = " ".join(text.split())
+    line = " ".join(hide_secrets(text).split())
     for pattern, instead in _SECRETS:
         line = pattern.sub(instead, line[: 10 * MAX_LENGTH])
     return line if len(line) <= MAX_LENGTH else f"{line[: MAX_LENGTH - 1]}…"
