@@ -18,6 +18,7 @@ from talea.cli.terminal import clean, one_line, say, to_json
 from talea.cli.words import cost, seconds, tokens
 from talea.errors import EndpointError, TaskError, UsageError
 from talea.events import Usage
+from talea.prices import price
 
 if TYPE_CHECKING:
     from talea.adapter import Endpoint
@@ -77,7 +78,7 @@ def gateway(  # noqa: PLR0917 - click passes them by name
     )
     calls: _Calls = SimpleQueue()
     server.subscribe(lambda call, _: calls.put(call))
-    screen, recorder = _Screen(as_json=as_json), Recorder()
+    screen, recorder = _Screen(endpoint, as_json=as_json), Recorder()
     if record is not None:
         _check_writable(record)
         server.subscribe(recorder)
@@ -87,7 +88,7 @@ def gateway(  # noqa: PLR0917 - click passes them by name
         except OSError as error:
             raise UsageError(f"port {port} cannot be had: {error.strerror}") from error
         try:
-            screen.greet(server.open(_RUN, {"": endpoint} if endpoint else None), endpoint, replay)
+            screen.greet(server.open(_RUN, {"": endpoint} if endpoint else None), replay)
             screen.follow(calls)
         finally:
             server.close()
@@ -185,16 +186,17 @@ class _Screen:
     With `as_json` standard output has the calls alone, and all else goes to standard error.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, endpoint: Endpoint | None, *, as_json: bool) -> None:
+        self._endpoint = endpoint
         self._as_json = as_json
         self._used = Usage()
         self._failed = 0
 
-    def greet(self, door: Door, endpoint: Endpoint | None, replay: str | None) -> None:
+    def greet(self, door: Door, replay: str | None) -> None:
         """Say who answers, and how a program comes in."""
         who = f"Replaying {replay}" if replay else "Offline: a stand-in answers"
-        if endpoint is not None:
-            who = f"Asking {endpoint.base_url}"
+        if self._endpoint is not None:
+            who = f"Asking {self._endpoint.base_url}"
         apart = door.base_url("TASK", "AGENT")
         for line in (
             f"{who}. Programs come in by",
@@ -202,7 +204,10 @@ class _Screen:
             f"  OPENAI_BASE_URL={door.url}",
             "  OPENAI_API_KEY=none",
             "",
-            f"or, to have their tasks and agents told apart, by {apart}",
+            "or, to have their tasks and agents told apart, by",
+            "",
+            f"  {apart}",
+            "",
             "Ctrl-C ends it.",
             "",
         ):
@@ -229,8 +234,12 @@ class _Screen:
 
     def _tell(self, call: Exchange) -> None:
         used = Usage(1, call.input_tokens, call.output_tokens, call.cost)
+        if used.cost is None and self._endpoint is not None:
+            # Not in the gateway's thread: the first price takes a while to find.
+            used.cost = call.cost = price(self._endpoint.provider, call.model, used)
         self._used.begin_call()
-        self._used.end_call(used)
+        if not _used_nothing(call):
+            self._used.end_call(used)
         self._failed += call.status != 200 or call.error is not None
         line = to_json(call.as_json(), indent=None) if self._as_json else _line(call, used)
         click.echo(line)
@@ -239,12 +248,18 @@ class _Screen:
         (say if self._as_json else click.echo)(clean(line))
 
 
+def _used_nothing(call: Exchange) -> bool:
+    """Say whether a call was refused, which costs nothing."""
+    return call.status >= 400 and not (call.input_tokens or call.output_tokens)
+
+
 def _line(call: Exchange, used: Usage) -> str:
     """Give the line for a call: the figures in columns, then all else."""
     from talea.gateway.service import ADDRESS, AGENT
 
     clock = time.strftime("%H:%M:%S", time.localtime(call.began + call.duration))
-    price = "" if call.cost is None else cost(used)
+    spent = "" if _used_nothing(call) else tokens(used)
+    dollars = "" if call.cost is None else cost(used)
     named = (call.address, call.agent) != (ADDRESS, AGENT)
     notes = [
         f"{call.agent} at {call.address}" if named else "",
@@ -253,8 +268,8 @@ def _line(call: Exchange, used: Usage) -> str:
         call.error or "",
     ]
     figures = (
-        f"{clock}  {call.status or 'cut'}  {seconds(call.duration):>7}  {tokens(used):>22}"
-        f"  {price:>8}  {one_line(call.model, 40)}"
+        f"{clock}  {call.status or 'cut'}  {seconds(call.duration):>7}  {spent:>22}"
+        f"  {dollars:>8}  {one_line(call.model, 40)}"
     )
     told = one_line("; ".join(note for note in notes if note), 300)
     return f"{figures}  {told}".rstrip()
