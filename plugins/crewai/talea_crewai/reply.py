@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+_NO_COMPLETION = "the model's server sent no chat completion"
+
 
 @dataclass(slots=True)
 class Reply:
@@ -49,7 +51,7 @@ def read(completion: ChatCompletion) -> Reply:
     # The SDK gives text where a server sent no JSON, and does not check what it parses.
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
-        raise TaskError(ErrorType.SERVER_ERROR, "the model's server sent no chat completion")
+        raise TaskError(ErrorType.SERVER_ERROR, _NO_COMPLETION)
     choice = completion.choices[0]
     message = choice.message
     return Reply(
@@ -67,8 +69,10 @@ async def collect(stream: AsyncStream[ChatCompletionChunk], tell: Callable[[str]
     reply = Reply()
     text, refusal = list[str](), list[str]()
     calls = dict[int, Message]()
+    begun = False
     async with stream:
         async for chunk in stream:
+            begun = True
             reply.id = reply.id or getattr(chunk, "id", None)
             reply.usage = _usage(getattr(chunk, "usage", None)) or reply.usage
             for choice in getattr(chunk, "choices", None) or ():
@@ -81,6 +85,8 @@ async def collect(stream: AsyncStream[ChatCompletionChunk], tell: Callable[[str]
                 for piece in delta.tool_calls or ():
                     _add_piece(calls, piece)
                 reply.finish = choice.finish_reason or reply.finish
+    if not begun:
+        raise TaskError(ErrorType.SERVER_ERROR, _NO_COMPLETION)
     if reply.finish is None:
         raise TaskError(ErrorType.CONNECTION, "the model's answer broke off in the midst")
     reply.text = "".join(text) or None

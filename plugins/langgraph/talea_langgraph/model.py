@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -9,6 +10,7 @@ from langchain_openai import ChatOpenAI
 
 from talea.errors import ErrorType, TaskError
 
+_NO_COMPLETION = "the model's server sent no chat completion"
 ARGUMENTS = "talea_arguments"
 """Where a streamed message keeps the text of its calls' arguments, by place, and their ids."""
 
@@ -25,9 +27,17 @@ class ChatModel(ChatOpenAI):
             result: ChatResult = plain._create_chat_result(response, generation_info)  # noqa: SLF001
             _ = result.generations[0].message
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            message = "the model's server sent no chat completion"
-            raise TaskError(ErrorType.SERVER_ERROR, message) from error
+            raise TaskError(ErrorType.SERVER_ERROR, _NO_COMPLETION) from error
         return result
+
+    async def _astream(self, *args: Any, **more: Any) -> AsyncIterator[ChatGenerationChunk]:
+        """Stream; what ends in order without a single chunk was no answer of a model's."""
+        begun = False
+        async for chunk in super()._astream(*args, **more):
+            begun = True
+            yield chunk
+        if not begun:
+            raise TaskError(ErrorType.SERVER_ERROR, _NO_COMPLETION)
 
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: Any

@@ -25,6 +25,7 @@ Message = dict[str, Any]
 _LOCAL = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _NO_KEY = "none"
 """Sent where no key is needed: the SDK refuses to work without one."""
+_NO_COMPLETION = "the model's server sent no chat completion"
 
 
 class Clients:
@@ -181,7 +182,7 @@ def _read(completion: ChatCompletion) -> _Reply:
     # The SDK gives text where a server sent no JSON, and does not check what it parses.
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
-        raise TaskError(ErrorType.SERVER_ERROR, "the model's server sent no chat completion")
+        raise TaskError(ErrorType.SERVER_ERROR, _NO_COMPLETION)
     choice = completion.choices[0]
     message = choice.message
     calls = [tool_call.model_dump(exclude_none=True) for tool_call in message.tool_calls or ()]
@@ -199,8 +200,10 @@ async def _collect(call: AgentCall, stream: AsyncStream[ChatCompletionChunk]) ->
     reply = _Reply()
     text, refusal = list[str](), list[str]()
     calls = dict[int, Message]()
+    begun = False
     async with stream:
         async for chunk in stream:
+            begun = True
             reply.usage = _usage(getattr(chunk, "usage", None)) or reply.usage
             for choice in getattr(chunk, "choices", None) or ():
                 delta = choice.delta
@@ -212,6 +215,8 @@ async def _collect(call: AgentCall, stream: AsyncStream[ChatCompletionChunk]) ->
                 for piece in delta.tool_calls or ():
                     _add_piece(calls, piece)
                 reply.finish = choice.finish_reason or reply.finish
+    if not begun:
+        raise TaskError(ErrorType.SERVER_ERROR, _NO_COMPLETION)
     if reply.finish is None:
         raise TaskError(ErrorType.CONNECTION, "the model's answer broke off in the midst")
     reply.text = "".join(text) or None

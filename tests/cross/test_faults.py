@@ -1,0 +1,261 @@
+"""Every fault of a model, on every framework, whole and streamed: what the language says comes of it.
+
+All cases of one framework run side by side in one workflow, each as two tasks: one that has no retry,
+and one that has. The gateway's own log says how many calls were really made, so that a client which
+tries again by itself, or a framework which asks once more, is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+
+import talea
+from talea.gateway.cassette import Turn
+from talea.gateway.chat import Call
+from talea.gateway.faults import FaultRules
+from talea.gateway.server import Exchange, Gateway
+from talea.result import Result, TaskResult
+
+from .ways import Way, params
+
+WAYS = [
+    Way("simple"),
+    Way("langgraph"),
+    Way("crewai", {"style": "flow"}),
+    Way("crewai", {"style": "crew"}),
+]
+FORMS = ("whole", "streamed")
+TURNS = 3
+DEADLINE = 60.0
+"""Seconds in which all of a way's cases must have ended; they take a tenth of it."""
+ANSWER = "All is well with the cats, and with everybody else who sleeps for sixteen hours a day."
+STRUCTURE = {"n": 3, "remark": "Enough text that it does not fit into a single piece."}
+TOO_LONG = (
+    "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault of the first calls, and what comes of it.
+
+    `error` is the error's type without a retry; None where the task succeeds in spite of it. `calls`
+    are those made then. `again` says that the default `retry_on` has it tried again; then, as in
+    every success, the answer is the model's. `whole` and `streamed` hold where the form matters.
+    """
+
+    fault: Mapping[str, Any]
+    error: str | None
+    again: bool = True
+    first: int = 1
+    calls: int = 1
+    timeout: str | None = None
+    structured: bool = False
+    retry_on: str | None = None
+    streamed: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What is otherwise where the answer is streamed."""
+
+
+CASES = {
+    "throttled": Case({"status": 429}, "rate_limit"),
+    "throttled_with_a_time": Case({"status": 429, "retry_after": 0.05}, "rate_limit"),
+    "broken": Case({"status": 500}, "server_error"),
+    "overloaded": Case({"status": 503}, "server_error"),
+    "locked": Case({"status": 401}, "authentication", again=False),
+    "locked_whatever": Case({"status": 401}, "authentication", again=False, retry_on="any"),
+    "too_long": Case(
+        {"status": 400, "code": "context_length_exceeded", "message": TOO_LONG},
+        "model_error",
+        again=False,
+    ),
+    "too_long_whatever": Case(
+        {"status": 400, "code": "context_length_exceeded", "message": TOO_LONG},
+        "model_error",
+        retry_on="any",
+    ),
+    "hanging": Case({"hang": True}, "timeout", timeout="1s"),
+    "dripping": Case({"drip": 0.02}, None),
+    "dripping_too_long": Case({"drip": 0.5}, "timeout", timeout="1s"),
+    "dropped": Case({"drop": True}, "connection"),
+    "cut_off": Case({"reset": True}, "connection"),
+    "garbled": Case({"garbage": True}, "server_error"),
+    "a_page": Case({"garbage": True, "content_type": "text/html"}, "server_error"),
+    "truncated": Case({"truncated": True}, "server_error"),
+    "truncated_structure": Case({"truncated": True}, "server_error", structured=True),
+    "mislabelled": Case({"content_type": "text/html"}, None),
+    "unreadable_arguments": Case({"bad_arguments": True}, None, calls=2),
+    "unknown_tool": Case({"unknown_tool": True}, None, calls=2),
+    "endless": Case(
+        {"endless_tools": True}, "turns_exhausted", first=TURNS, calls=TURNS, again=False
+    ),
+    "endless_whatever": Case(
+        {"endless_tools": True}, "turns_exhausted", first=TURNS, calls=TURNS, retry_on="any"
+    ),
+    "silent": Case({"empty": True}, "invalid_output"),
+    "silent_structure": Case({"empty": True}, "invalid_output", structured=True),
+    "refused": Case({"refusal": "I will not."}, "refused", again=False),
+    "refused_structure": Case(
+        {"refusal": "I will not."}, "refused", again=False, structured=True, retry_on="any"
+    ),
+}
+
+
+class Model:
+    """Answers every call well; what goes wrong is the faults' doing."""
+
+    def answer(self, call: Call) -> Turn:
+        """Answer in text, or in the structure that is asked for."""
+        wanted = call.request.response_format
+        return Turn(content=ANSWER if wanted is None or wanted.type == "text" else STRUCTURE)
+
+
+def search(query: str) -> str:
+    """Search for something."""
+    return f"found {query}"
+
+
+def document(gateway: Gateway) -> talea.Workflow:
+    """Build the workflow of all cases. Each task's agent has a model at an address of its own."""
+    models, agents, tasks = dict[str, Any](), dict[str, Any](), dict[str, Any]()
+    for name, case in CASES.items():
+        for kind in ("once", "again"):
+            id = f"{name}_{kind}"
+            models[id] = {"model": "local/model", "base_url": gateway.base_url(id, "agent")}
+            agents[id] = {"model": id, "tools": ["search"], "max_turns": TURNS}
+            task: dict[str, Any] = {"agent": id, "prompt": f"Look at {name}."}
+            if case.timeout is not None:
+                task["timeout"] = case.timeout
+            if case.structured:
+                properties = {"n": {"type": "integer"}, "remark": {"type": "string"}}
+                required = ["n", "remark"]
+                task["output"] = {"type": "object", "properties": properties, "required": required}
+            if kind == "again":
+                task["retry"] = {"max_attempts": 2, "initial_interval": "1ms"}
+                if case.retry_on is not None:
+                    task["retry"]["retry_on"] = [case.retry_on]
+            tasks[id] = task
+    return talea.Workflow.model_validate(
+        {
+            "name": "faults",
+            "on_failure": "continue",
+            "limits": {"max_parallel": 8},  # A clock starts with a task's place.
+            "tools": {"search": {"description": "Search."}},
+            "models": models,
+            "agents": agents,
+            "tasks": tasks,
+        }
+    )
+
+
+def rules() -> FaultRules:
+    """Have each case's fault befall its first calls."""
+    made = [
+        {"at": f"{name}_{kind}", "first": case.first, "fault": case.fault}
+        for name, case in CASES.items()
+        for kind in ("once", "again")
+    ]
+    return FaultRules.model_validate({"talea_faults": 1, "rules": made})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of all cases: by the result, and by the gateway."""
+
+    result: Result
+    log: list[Exchange]
+
+    def task(self, id: str) -> TaskResult:
+        return self.result.tasks[id]
+
+    def calls(self, id: str) -> list[Exchange]:
+        return [exchange for exchange in self.log if exchange.address == id]
+
+
+def seen(way: Way, form: str) -> Seen:
+    """Give what came of all cases on a framework, in one run for all tests."""
+    return run(str(way), form)
+
+
+@cache
+def run(name: str, form: str) -> Seen:
+    """Run all cases on a framework."""
+    (way,) = (way for way in WAYS if str(way) == name)
+
+    async def main() -> Seen:
+        async with Gateway(Model(), faults=rules()) as gateway:
+            running = talea.arun(
+                document(gateway),
+                framework=way.framework,
+                options=dict(way.options),
+                tools={"search": search},
+                sinks=[lambda _: None] if form == "streamed" else [],
+            )
+            result = await asyncio.wait_for(running, DEADLINE)
+            return Seen(result, list(gateway.log))
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def expected(case: Case, form: str) -> Case:
+    return Case(**{**case.__dict__, **(case.streamed if form == "streamed" else {})})
+
+
+def check_answer(case: Case, task: TaskResult) -> None:
+    assert task.error is None
+    assert task.status == "succeeded"
+    assert task.output == (STRUCTURE if case.structured else ANSWER)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("way", params(WAYS))
+def test_without_a_retry_a_fault_is_what_the_language_says(way: Way, form: str, name: str) -> None:
+    case, all = expected(CASES[name], form), seen(way, form)
+    task, calls = all.task(f"{name}_once"), all.calls(f"{name}_once")
+    assert all.result.status == "failed"
+    assert {call.stream for call in calls} == {form == "streamed"}
+    if case.error is None:
+        check_answer(case, task)
+    else:
+        assert task.error is not None, task.output
+        assert (task.status, task.error.type) == ("failed", case.error), task.error.message
+        assert task.output is None
+    assert task.attempts == 1
+    assert len(calls) == case.calls
+    assert task.usage is not None
+    assert task.usage.model_calls == case.calls
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("way", params(WAYS))
+def test_a_retry_mends_what_the_language_says(way: Way, form: str, name: str) -> None:
+    case, all = expected(CASES[name], form), seen(way, form)
+    task, calls = all.task(f"{name}_again"), all.calls(f"{name}_again")
+    if case.error is None or case.again:
+        check_answer(case, task)
+    else:
+        assert task.error is not None, task.output
+        assert (task.status, task.error.type) == ("failed", case.error), task.error.message
+    tried_again = case.error is not None and case.again
+    assert task.attempts == 1 + tried_again
+    assert len(calls) == case.calls + tried_again
+    assert task.usage is not None
+    assert task.usage.model_calls == case.calls + tried_again
+
+
+@pytest.mark.parametrize("way", params(WAYS))
+def test_a_call_that_is_given_up_is_given_up_at_the_server_too(way: Way, form: str) -> None:
+    all = seen(way, form)
+    for name in ("hanging", "dripping_too_long"):
+        (call,) = all.calls(f"{name}_once")
+        assert (call.fault, call.duration > 0) == ("hang" if name == "hanging" else "drip", True)
