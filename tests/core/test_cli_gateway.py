@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -21,6 +20,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from standing import environment, standing
 from talea.gateway.cassette import Cassette, Player, load_cassette
 from talea.gateway.server import Gateway
 
@@ -31,50 +31,6 @@ TURNS: list[dict[str, Any]] = [
     {"content": "Three. " * 20},
 ]
 ASKED: Any = [{"role": "user", "content": "Say something."}]
-
-
-class Running:
-    """A `talea gateway` in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.head: list[str] = []
-        self.url = ""
-
-    def wait_until_it_listens(self, stream: Any) -> None:
-        for line in stream:
-            self.head.append(line)
-            if found := re.search(r"OPENAI_BASE_URL=(\S+)", line):
-                self.url = found[1]
-            if line.startswith("Ctrl-C"):
-                return
-        raise AssertionError("".join(self.head) + self.process.communicate()[1])
-
-    def client(self, url: str | None = None) -> OpenAI:
-        return OpenAI(base_url=url or self.url, api_key="none", max_retries=0, timeout=30)
-
-    def end(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
-        """Send a signal, and give the exit code and what was printed since it began to listen."""
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@contextmanager
-def standing(*arguments: str, cwd: Path, **environ: str) -> Iterator[Running]:
-    kept = {name: text for name, text in os.environ.items() if not name.endswith("_API_KEY")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "talea", "gateway", *arguments],
-        cwd=cwd, env={**kept, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, encoding="utf-8",
-    )  # fmt: skip
-    try:
-        running = Running(process)
-        running.wait_until_it_listens(process.stderr if "--json" in arguments else process.stdout)
-        yield running
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextmanager
@@ -292,10 +248,9 @@ def test_nobody_without_the_secret_comes_in(tmp_path: Path) -> None:
     ],
 )
 def test_says_at_once_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
-    kept = {name: text for name, text in os.environ.items() if not name.endswith("_API_KEY")}
     done = subprocess.run(
         [sys.executable, "-m", "talea", "gateway", *arguments],
-        cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=60, encoding="utf-8",
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, encoding="utf-8",
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
