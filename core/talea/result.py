@@ -86,6 +86,8 @@ class Result:
     duration: float = 0.0
     calls: tuple[MeteredCall, ...] | None = None
     reported: Usage | None = None
+    notes: tuple[str, ...] = ()
+    """What went wrong beside the run: a record that could not be written."""
 
     @property
     def succeeded(self) -> bool:
@@ -117,6 +119,7 @@ class Result:
             "calls": self.calls and [call.as_json() for call in self.calls],
             "error": self.error.as_json() if self.error else None,
             "duration": self.duration,
+            "notes": list(self.notes),
         }
 
 

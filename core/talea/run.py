@@ -21,14 +21,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from talea import ir, plugins
-from talea.adapter import Adapter, AskCall, Endpoint, Feature, Level, Support
-from talea.endpoint import find_endpoints
+from talea.adapter import Adapter, AskCall, Feature, Level, Support
 from talea.errors import (
     DocumentError,
     ErrorType,
@@ -39,14 +38,15 @@ from talea.errors import (
     UnsupportedError,
     UsageError,
 )
-from talea.events import Event, Failure, RunEnded, RunStarted, Sink, Status
+from talea.events import Event, Failure, RunEnded, RunMetered, RunStarted, Sink, Status
 from talea.failures import harmless, said_by
 from talea.kernel import Execution, Run
 from talea.kernel.execution import place_key
 from talea.load import load
 from talea.plan import Plan, check_inputs, make_plan
 from talea.result import Result, fold
-from talea.tools import BoundTool, bind
+from talea.route import Route, Wishes, cost_of, find_route
+from talea.tools import BoundTool, bind, stand_in
 
 DEFAULT_FRAMEWORK = "simple"
 
@@ -69,13 +69,11 @@ class Prepared:
     compiled: Any
     inputs: dict[str, Any]
     tools: dict[int, dict[str, BoundTool]]
-    endpoints: dict[int, dict[str, Endpoint]]
+    route: Route
     run_id: str
     sinks: list[Sink]
     answers: dict[str, list[Any]]
     asker: Ask | None
-    answerer: Any = None
-    """The gateway's answerer, in an offline run or a replay."""
     result: Result | None = field(default=None, init=False)
     """What it came to; None until it has ended."""
     _root: Run | None = field(default=None, init=False)
@@ -104,18 +102,6 @@ class Prepared:
         What the driver raises ends the run, and is raised here as well.
         """
         plan = self.plan
-        gateway: Any = None
-        if self.answerer is not None:
-            from talea.gateway.server import Gateway
-
-            gateway = Gateway(self.answerer)
-
-        def endpoint(workflow: ir.Workflow, agent: str, address: str) -> Endpoint:
-            found = self.endpoints[id(workflow)][agent]
-            if gateway is None:
-                return found
-            return replace(found, base_url=gateway.base_url(address, agent, self.run_id))
-
         execution = Execution(
             self.adapter,
             run_id=self.run_id,
@@ -123,9 +109,9 @@ class Prepared:
             agent_bounds=_agent_bounds(plan),
             agents=self.agents,
             tools=self.tools,
-            endpoint=endpoint,
             answers=self.answers,
             asker=self.asker,
+            price=cost_of if self.route.wishes.asks_models else None,
             sinks=self.sinks,
             counts_people=any(step.kind == "ask" for p in plan.plans() for step in p.steps),
         )
@@ -133,13 +119,17 @@ class Prepared:
         execution.record(RunStarted(0.0, self.run_id, plan.name, self.adapter.name))
         broken: Exception | None = None
         try:
-            async with AsyncExitStack() as stack:
-                if gateway is not None:
-                    await stack.enter_async_context(gateway)
-                session = (self.agents or self.adapter).session(root)
-                execution.session = await stack.enter_async_context(session)
-                execution.start(root)
-                yield root
+            with self.route.open(self.run_id) as way:
+                execution.endpoint, execution.tape = way.endpoint, way.tape
+                try:
+                    async with (self.agents or self.adapter).session(root) as session:
+                        execution.session = session
+                        execution.start(root)
+                        yield root
+                finally:
+                    calls = way.calls()
+                    if calls is not None:
+                        execution.record(RunMetered(execution.now, calls))
         except BaseException as error:
             broken = error if isinstance(error, Exception) else None
             root.stop("interrupted")
@@ -155,7 +145,9 @@ class Prepared:
             words = f"{type(broken).__name__}: {said_by(broken)}".rstrip(": ")
             error = Failure(ErrorType.INTERNAL.value, words, None, harmless(broken))
         execution.record(RunEnded(execution.now, status, outputs, error, execution.usage))
-        return fold(execution.ledger, tasks=self.plan.ids)
+        result = fold(execution.ledger, tasks=self.plan.ids)
+        result.notes = tuple(self.route.notes)
+        return result
 
 
 def prepare(
@@ -170,16 +162,27 @@ def prepare(
     ask: Ask | None = None,
     offline: bool = False,
     replay: Any = None,
+    meter: bool = False,
+    record: str | Path | None = None,
+    record_tools: bool = False,
+    faults: Any = None,
+    save_prompts: bool = False,
     allow_hosts: Sequence[str] = (),
     sinks: Sequence[Sink] = (),
     agents: str | None = None,
     run_id: str | None = None,
     compiled: Any = None,
+    doors: Sequence[str] = (),
+    tape: str | None = None,
 ) -> Prepared:
     """Check all that a run needs, and compile. Nothing runs yet, and nothing is connected to.
 
-    `replay` is a cassette or the path of one. `agents` names a framework whose agents answer on
-    `framework`'s schedule. `compiled` is the framework's object where it is there already.
+    `replay` is a cassette or the path of one. With `meter`, the gateway stands between agents and
+    their models and counts; with `record` it writes a cassette as well, with `record_tools` also of
+    what tools gave; `faults` are rules by which calls go wrong, or the path of a file of them.
+    `doors` and `tape` lead to a gateway in another process. `agents` names a framework whose agents
+    answer on `framework`'s schedule. `compiled` is the framework's object where it is there
+    already.
     Raises `DocumentError`, `UsageError` and its kinds, `UnsupportedError`.
     """
     document = _document(workflow)
@@ -187,22 +190,13 @@ def prepare(
     adapter = framework if isinstance(framework, Adapter) else _adapter(framework)
     others = _adapter(agents) if agents is not None and agents != adapter.name else None
     _check_features(plan, adapter, others)
-    if offline and replay is not None:
-        raise UsageError("a run is either offline or a replay", "leave one of them out")
+    wishes = Wishes(
+        offline, replay, meter, record, record_tools, faults, save_prompts, tuple(doors), tape
+    )
     ready = check_inputs(plan, _as_json(inputs or {}))
-    documents = {id(inner.workflow): inner.workflow for inner in plan.plans()}
-    bound = {key: _bind(one, _by_name(tools)) for key, one in documents.items()}
-    without_model = offline or replay is not None
-    endpoints = {
-        key: find_endpoints(
-            one,
-            _agents_of(plan, one),
-            model=model,
-            allow_hosts=allow_hosts,
-            offline=without_model,
-        )
-        for key, one in documents.items()
-    }
+    route = route_of(plan, wishes, model=model, allow_hosts=allow_hosts)
+    given = _by_name(tools)
+    bound = {id(one): _bind(one, given, route) for one in route.documents}
     if compiled is None:
         hook = plugins.manager().hook
         compiled = hook.talea_compile(adapter=adapter, plan=plan, options=options or {})
@@ -213,12 +207,11 @@ def prepare(
         compiled,
         ready,
         bound,
-        endpoints,
+        route,
         run_id or secrets.token_hex(8),
         [*sinks, *plugins.sinks(document, adapter.name)],
         _listed(answers),
         ask,
-        _answerer(offline, replay),
     )
 
 
@@ -354,12 +347,27 @@ def _by_name(
     return {getattr(function, "__name__", repr(function)): function for function in tools}
 
 
-def _bind(document: ir.Workflow, given: Mapping[str, Callable[..., Any]]) -> dict[str, BoundTool]:
+def route_of(
+    plan: Plan, wishes: Wishes, *, model: str | None = None, allow_hosts: Sequence[str] = ()
+) -> Route:
+    """Find the way to the models of all agents of a plan. Raises what `find_route` raises."""
+    documents = list({id(inner.workflow): inner.workflow for inner in plan.plans()}.values())
+    agents = [_agents_of(plan, document) for document in documents]
+    return find_route(documents, agents, wishes, model=model, allow_hosts=allow_hosts)
+
+
+def _bind(
+    document: ir.Workflow, given: Mapping[str, Callable[..., Any]], route: Route
+) -> dict[str, BoundTool]:
     offered = {
         name: function
         for name in document.tools
         if name not in given and (function := plugins.tool(name)) is not None
     }
+    if route.player is not None:
+        # What a cassette has the results of needs no code.
+        absent = document.tools.keys() - given.keys() - offered.keys()
+        offered |= {name: stand_in(document.tools[name]) for name in absent}
     return bind(document.tools, given, offered)
 
 
@@ -399,15 +407,3 @@ def _listed(answers: Answers | None) -> dict[str, list[Any]]:
         for address, answer in cast("Iterable[tuple[str, Any]]", given):
             found.setdefault(address, []).append(answer)
     return found
-
-
-def _answerer(offline: bool, replay: Any) -> Any:
-    if offline:
-        from talea.gateway.standin import StandIn
-
-        return StandIn()
-    if replay is not None:
-        from talea.gateway.cassette import Player, load_cassette
-
-        return Player(load_cassette(replay) if isinstance(replay, str | Path) else replay)
-    return None

@@ -202,6 +202,20 @@ def bind(
     return bound
 
 
+def stand_in(tool: ir.Tool) -> Callable[..., Any]:
+    """Make a function that is never called, for a tool whose results are known already."""
+
+    def absent(**_: Any) -> Any:
+        raise TaskError(ErrorType.TOOL_ERROR, "the tool has no code")
+
+    declared = (tool.parameters or {}).get("properties")
+    names = cast("dict[str, Any]", declared) if isinstance(declared, dict) else {}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(n, keyword, default=None, annotation=Any) for n in names]
+    cast("Any", absent).__signature__ = inspect.Signature(parameters)
+    return absent
+
+
 def load_tools(source: str | Path) -> dict[str, Callable[..., Any]]:
     """Import a file (`tools.py`) or module (`package.tools`) and give its public functions by name.
 

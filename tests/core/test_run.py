@@ -245,8 +245,8 @@ def test_another_frameworks_agents_on_this_schedule(monkeypatch: pytest.MonkeyPa
 
     known = plugins.get_adapter
 
-    def with_parrot(name: str) -> Any:
-        return Parrot() if name == "parrot" else known(name)
+    def with_parrot(name: str, **more: Any) -> Any:
+        return Parrot() if name == "parrot" else known(name, **more)
 
     monkeypatch.setattr(plugins, "get_adapter", with_parrot)
     workflow = talea.loads(
@@ -264,7 +264,7 @@ def test_the_result_as_json_is_what_it_says() -> None:
     assert list(found["tasks"]) == ["a", "b"]
     assert set(found["tasks"]["a"]) == {
         "status", "reason", "output", "error", "recovered", "attempts", "agent", "started",
-        "ended", "usage",
+        "ended", "usage", "reported",
     }  # fmt: skip
     assert found["usage"]["model_calls"] == 0
 

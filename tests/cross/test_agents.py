@@ -209,7 +209,7 @@ def test_context_of_any_kind_reaches_the_agent(framework: str) -> None:
             return super().answer(call)
 
     prepared = prepare(workflow, framework=framework, tools=TOOLS, offline=True)
-    prepared.answerer = Watching(
+    prepared.route.source = Watching(
         loads_cassette("talea_cassette: 1\ntasks:\n  a: [{content: fine}]")
     )
     result = asyncio.run(prepared.run())
@@ -258,7 +258,7 @@ def test_a_map_of_agents_runs_side_by_side(framework: str) -> None:
         HEAD + "  a: {for_each: 'range(8)', agent: plain, prompt: 'n {{ item }}'}"
     )
     prepared = prepare(workflow, framework=framework, tools=TOOLS, offline=True)
-    prepared.answerer = Player(
+    prepared.route.source = Player(
         loads_cassette("talea_cassette: 1\ntasks:\n  a: [{content: ok, fault: {delay: 0.5}}]")
     )
     result = asyncio.run(prepared.run())

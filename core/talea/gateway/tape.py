@@ -42,6 +42,11 @@ class ToolRecorder:
         self._kept[address].append(kept)
         return result
 
+    def take(self, tools: Tools) -> None:
+        """Take over what another one has kept."""
+        for address, results in tools.items():
+            self._kept[address] += results
+
     def write(self, path: str) -> None:
         """Write what was kept for another process to read."""
         shown = {

@@ -66,7 +66,23 @@ async def call_tool(
 def start_tool(
     cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None = None
 ) -> Awaitable[Any]:
-    """Start a tool's code; a blocking function on a thread."""
+    """Start a tool's code; a blocking function on a thread. A tape may stand in for it."""
+    tape = cell.run.execution.tape
+    if tape is not None:
+
+        async def make() -> Any:
+            try:
+                return read_tool(tool, await _start_code(cell, tool, arguments, agent))
+            except Exception as error:
+                raise tool_failure(tool, error) from error
+
+        return tape.call(cell.address, tool.name, arguments, make)
+    return _start_code(cell, tool, arguments, agent)
+
+
+def _start_code(
+    cell: Cell, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None
+) -> Awaitable[Any]:
     cell.calls += 1
     if arguments:
         arguments = copy_json(arguments)
@@ -259,6 +275,8 @@ class Call:
         """Report what the model call used; None if the framework does not tell."""
         execution = self.run.execution
         used = usage or Usage()
+        if used.cost is None and execution.price is not None:
+            used.cost = execution.price(self.endpoint, used)
         for total in self.run.usages(self.cell.step.index):
             total.end_call(used)
         if execution.sinks:

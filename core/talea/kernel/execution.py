@@ -13,6 +13,7 @@ from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
 from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage
 from talea.kernel.clock import Clock
 from talea.kernel.places import Places
+from talea.kernel.tape import Tape
 from talea.kernel.threads import Threads
 from talea.result import plain_address
 
@@ -65,6 +66,8 @@ class Execution:
         endpoint: EndpointFor | None = None,
         answers: Answers | None = None,
         asker: Callable[[AskCall], Any] | None = None,
+        tape: Tape | None = None,
+        price: Callable[[Endpoint, Usage], float | None] | None = None,
         sinks: Sequence[Sink] = (),
         counts_people: bool = False,
     ) -> None:
@@ -76,6 +79,8 @@ class Execution:
         self.limits = limits or ir.Limits()
         self.tools = tools or {}
         self.endpoint = endpoint
+        self.tape = tape
+        self.price = price
         self.clock = Clock(loop)
         self.began = self.clock.time()
         self.usage = Usage()
