@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from talea.gateway.cassette import Fault, TokenUsage, ToolCall, Turn
 from talea.gateway.chat import CHAT
@@ -24,6 +25,14 @@ def begin_stream(form: str) -> Stream | ResponseStream:
     return Stream() if form == CHAT else ResponseStream()
 
 
+def read_json(text: str | bytes) -> Any:
+    """Read JSON from anybody. Raises ValueError for what is none, however deep it is nested."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def read_completion(data: Any) -> Turn | None:
     """Read a whole chat completion; None if it is none."""
     try:
@@ -35,7 +44,18 @@ def read_completion(data: Any) -> Turn | None:
         answer.usage = _usage(data.get("usage"))
     except (LookupError, TypeError, AttributeError):
         return None
-    return answer.turn()
+    return answer.turn() if answer.is_text else None
+
+
+def read_failure(status: int, retry_after: float | None, body: bytes) -> Turn:
+    """Read an HTTP error, with the code and the words that clients tell it by."""
+    try:
+        error = read_json(body)["error"]
+        turn = failed(error, status)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        turn = failed({}, status)
+    assert turn.fault is not None
+    return Turn(fault=turn.fault.model_copy(update={"retry_after": retry_after}))
 
 
 @dataclass(slots=True)
@@ -45,6 +65,7 @@ class Stream:
     is_whole: bool = False
     """Whether the model has come to its end."""
     _answer: _Answer = field(default_factory=lambda: _Answer(None, None))
+    _failure: Turn | None = None
 
     def add(self, chunk: Any) -> None:
         """Take a chunk in. What is no chunk says nothing."""
@@ -52,24 +73,26 @@ class Stream:
             return
         chunk = cast("dict[str, Any]", chunk)
         answer = self._answer
-        if (usage := chunk.get("usage")) is not None:
-            answer.usage = _usage(usage)
+        if chunk.get("usage") is not None:
+            answer.usage = _usage(chunk["usage"])
+        if error := _mapping(chunk.get("error")):
+            self._failure, self.is_whole = failed(error), True
         for choice in _mappings(chunk.get("choices")):
-            delta = choice.get("delta") or {}
-            if text := delta.get("content"):
+            delta = _mapping(choice.get("delta"))
+            if text := _text(delta.get("content")):
                 answer.text = (answer.text or "") + text
-            if words := delta.get("refusal"):
+            if words := _text(delta.get("refusal")):
                 answer.refusal = (answer.refusal or "") + words
             for piece in _mappings(delta.get("tool_calls")):
-                function = piece.get("function") or {}
-                call = answer.calls.setdefault(piece.get("index", len(answer.calls)), ["", ""])
-                call[0] += function.get("name") or ""
-                call[1] += function.get("arguments") or ""
+                function = _mapping(piece.get("function"))
+                call = answer.call_at(piece.get("index"))
+                call[0] += _text(function.get("name"))
+                call[1] += _text(function.get("arguments"))
             self.is_whole = self.is_whole or choice.get("finish_reason") is not None
 
     def turn(self) -> Turn:
         """Give what has arrived."""
-        return self._answer.turn(is_whole=self.is_whole)
+        return self._failure or self._answer.turn(is_whole=self.is_whole)
 
 
 def read_response(data: Any) -> Turn | None:
@@ -83,15 +106,15 @@ def read_response(data: Any) -> Turn | None:
         return None
     if isinstance(failure, dict):
         return failed(cast("dict[str, Any]", failure))
-    return answer.turn() if isinstance(output, list) else None
+    return answer.turn() if isinstance(output, list) and answer.is_text else None
 
 
-def failed(error: Mapping[str, Any]) -> Turn:
-    """Give the turn for an error that comes within an answer."""
+def failed(error: Mapping[str, Any], status: int = 500) -> Turn:
+    """Give the turn for an error as OpenAI words it; one within an answer has no status."""
     code, message = error.get("code"), error.get("message")
     return Turn(
         fault=Fault(
-            status=500,
+            status=status,
             code=code if isinstance(code, str) else None,
             message=message if isinstance(message, str) else None,
         )
@@ -122,16 +145,16 @@ class ResponseStream:
         elif kind == "error":
             self._whole, self.is_whole = failed(event), True
         elif kind == "response.output_item.added":
-            item = event.get("item")
-            if isinstance(item, dict) and item.get("type") == "function_call":
-                answer.calls[event.get("output_index", 0)] = [str(item.get("name")), ""]
+            item = _mapping(event.get("item"))
+            if item.get("type") == "function_call":
+                answer.call_at(event.get("output_index"))[0] = _text(item.get("name"))
         elif isinstance(delta, str):
             if kind == "response.output_text.delta":
                 answer.text = (answer.text or "") + delta
             elif kind == "response.refusal.delta":
                 answer.refusal = (answer.refusal or "") + delta
             elif kind == "response.function_call_arguments.delta":
-                answer.calls.setdefault(event.get("output_index", 0), ["", ""])[1] += delta
+                answer.call_at(event.get("output_index"))[1] += delta
 
     def turn(self) -> Turn:
         """Give what has arrived."""
@@ -145,6 +168,18 @@ class _Answer:
     calls: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
     """Name and arguments of each, by its place."""
     usage: TokenUsage = field(default_factory=TokenUsage)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether all is text that should be."""
+        said: list[object] = [self.text or "", self.refusal or ""]
+        said += [word for call in self.calls.values() for word in call]
+        return all(isinstance(word, str) for word in said)
+
+    def call_at(self, place: Any) -> list[str]:
+        """Give the call at a place of a stream; a further one where no place is told."""
+        known = place if isinstance(place, int) else len(self.calls)
+        return self.calls.setdefault(known, ["", ""])
 
     def take_item(self, item: Mapping[str, Any]) -> None:
         """Take in an item of a response's output; what is neither said nor called is left out."""
@@ -162,7 +197,9 @@ class _Answer:
             ToolCall(name=name, arguments=_arguments(text)) for name, text in self.calls.values()
         )
         if not is_whole:
-            more = {"content": self.text, "tool_calls": calls} if self.text or calls else {}
+            more: dict[str, Any] = {}
+            if self.text or calls:
+                more = {"content": self.text, "tool_calls": calls}
             return Turn(fault=Fault(drop=True), usage=self.usage, **more)
         if self.refusal:
             return Turn(fault=Fault(refusal=self.refusal), usage=self.usage)
@@ -182,25 +219,38 @@ def _usage(usage: Any) -> TokenUsage:
     return TokenUsage(
         input_tokens=_count(told, "prompt_tokens", "input_tokens"),
         output_tokens=_count(told, "completion_tokens", "output_tokens"),
-        cost=cost if isinstance(cost, int | float) and cost >= 0 else None,
+        cost=cost if _is_number(cost) and 0 <= cost < math.inf else None,
     )
 
 
 def _count(usage: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = usage.get(name)
-        if isinstance(value, int) and value >= 0:
+        if _is_number(value) and isinstance(value, int) and value >= 0:
             return value
     return None
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _arguments(text: str) -> dict[str, Any] | str:
-    """Give arguments as a structure, which reads best; as they came where they are none."""
+    """Give arguments as a structure, which reads best; as they came where they are no JSON."""
     try:
-        read = json.loads(text)
-    except ValueError:
+        read = read_json(text)
+        json.dumps(read, allow_nan=False)
+    except (ValueError, RecursionError):
         return text
     return cast("dict[str, Any]", read) if isinstance(read, dict) else text
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _mappings(value: Any) -> Iterator[dict[str, Any]]:
