@@ -98,7 +98,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: Sequence[str] | None) -> int:
     try:
-        code = cli.main(args, prog_name="talea", standalone_mode=False)
+        given = sys.argv[1:] if args is None else list(args)
+        code = cli.main(given, prog_name="talea", standalone_mode=False, obj=given)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from talea.gateway.recorder import Recorder
     from talea.gateway.server import Door
 
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 _RUN = "gateway"
 """The run that all calls belong to."""
 
@@ -162,7 +165,7 @@ _Calls = SimpleQueue["Exchange | None"]
 
 @contextmanager
 def _until_signalled(calls: _Calls) -> Generator[None]:
-    """Put None among the calls at the first SIGINT or SIGTERM; a second SIGINT ends at once."""
+    """Put None among the calls at the first signal to end; a second SIGINT ends at once."""
     told = False
 
     def tell(number: int, _frame: Any) -> None:
@@ -172,7 +175,7 @@ def _until_signalled(calls: _Calls) -> Generator[None]:
         told = True
         calls.put(None)  # Of all queues this one can be used by what interrupts its reader.
 
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, tell) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -242,10 +245,18 @@ class _Screen:
             self._used.end_call(used)
         self._failed += call.status != 200 or call.error is not None
         line = to_json(call.as_json(), indent=None) if self._as_json else _line(call, used)
-        click.echo(line)
+        _print(line)
 
     def _say(self, line: str) -> None:
-        (say if self._as_json else click.echo)(clean(line))
+        (say if self._as_json else _print)(clean(line))
+
+
+def _print(line: str) -> None:
+    """Print a line. That nobody reads any more is no reason to let the programs down."""
+    try:
+        click.echo(line)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _used_nothing(call: Exchange) -> bool:

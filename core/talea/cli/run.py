@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -19,11 +20,12 @@ from talea.cli.board import Board
 from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
 from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
 from talea.cli.words import summarise, tell
-from talea.events import Event, Status
+from talea.events import Event, Sink, Status
 from talea.ir import LANGUAGE_VERSION
 from talea.plugins import frameworks
 from talea.result import Result
-from talea.run import Prepared, prepare
+from talea.route import Wishes
+from talea.run import Prepared, prepare, route_of
 
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -45,6 +47,13 @@ _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 )  # fmt: skip
 @click.option("--offline", is_flag=True, help="Let a stand-in answer in place of models.")
 @click.option("--replay", metavar="CASSETTE", help="Let a cassette answer in place of models.")
+@click.option("--meter", is_flag=True, help="Count model calls between the framework and models.")
+@click.option("--record", metavar="CASSETTE", help="Keep what models answer. Metered as well.")
+@click.option("--record-tools", is_flag=True, help="Keep what tools give, in the same cassette.")
+@click.option("--faults", metavar="FILE", help="Let model calls go wrong by these rules.")
+@click.option(
+    "--otel", is_flag=True, help="Send OpenTelemetry spans where OTEL_* variables say."
+)
 @click.option(
     "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
     help="The answer to a question; several for one address are used in turn.",
@@ -67,16 +76,27 @@ def run(  # noqa: PLR0917 - click passes them by name
     hosts: Sequence[str],
     offline: bool,
     replay: str | None,
+    meter: bool,
+    record: str | None,
+    record_tools: bool,
+    faults: str | None,
+    otel: bool,
     answers: list[tuple[str, str]],
     options: list[tuple[str, str]],
     as_json: bool,
 ) -> None:
     """Run a workflow. Its outputs go to standard output, all else to standard error."""
+    from talea.cli.supervisor import supervise, supervised
     from talea.plan import make_plan
     from talea.tools import load_tools
 
+    inside = supervised()
     workflow = read_workflow(file)
     plan = make_plan(workflow)
+    wishes = Wishes(offline, replay, meter, record, record_tools, faults)
+    if inside is None and wishes.asks_models and wishes.through_gateway:
+        route = route_of(plan, wishes, model=model, allow_hosts=hosts)
+        ctx.exit(supervise(route, ctx.find_root().obj or sys.argv[1:]))
     for issue in plan.warnings:
         say(clean(str(issue)))
     check_answers(plan, answers)
@@ -91,19 +111,39 @@ def run(  # noqa: PLR0917 - click passes them by name
         allow_hosts=hosts,
         offline=offline,
         replay=replay,
+        meter=meter,
+        record=record,
+        record_tools=record_tools,
+        faults=faults,
         answers=answers,
         options=dict(options),
         ask=watch.asker,
         sinks=[watch.sink],
+        **(inside.settings if inside else {}),
     )
-    result = watch.run(prepared)
+    with _tracing(otel) as traces:
+        prepared.sinks += traces
+        result = watch.run(prepared)
     if as_json:
         click.echo(to_json(as_object(result)))
     else:
         for line in summarise(result, watch.board):
             say(line)
+        if record is not None and inside is None and not result.notes:
+            say(f"Recorded: {record}\n")
         _print_outputs(result)
     ctx.exit(_exit_code(result, watch.interrupted))
+
+
+@contextmanager
+def _tracing(wanted: bool) -> Generator[list[Sink]]:
+    if not wanted:
+        yield []
+        return
+    from talea.otel import exporting
+
+    with exporting() as tracing:
+        yield [tracing]
 
 
 class _Watch:
@@ -170,7 +210,7 @@ def _do_nothing() -> None:
 
 def _exit_code(result: Result, interrupted: bool) -> int:
     if result.status is Status.SUCCEEDED:
-        return 0
+        return FAILED if result.notes else 0
     if interrupted:
         return INTERRUPTED
     return WAITING if result.status is Status.WAITING else FAILED
@@ -199,7 +239,10 @@ def as_object(result: Result) -> dict[str, Any]:
         "outputs": told["outputs"],
         "tasks": told["tasks"],
         "usage": told["usage"],
+        "reported": told["reported"],
+        "calls": told["calls"],
         "error": told["error"],
+        "notes": told["notes"],
     }
 
 

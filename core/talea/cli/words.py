@@ -90,7 +90,9 @@ def summarise(result: Result, board: Board) -> Iterator[str]:
     if shown or own:
         yield ""
     yield one_line(f"{result.workflow} {end(result)}", 400)
+    yield from _difference(result)
     yield from failures(result)
+    yield from (clean(f"Note: {note}") for note in result.notes)
     yield from questions(board.questions)
     yield ""
 
@@ -103,6 +105,16 @@ def end(result: Result) -> str:
     state = "waits" if result.status is Status.WAITING else str(result.status)
     after = "for an answer, after" if result.status is Status.WAITING else "after"
     return f"{state} {after} {seconds(result.duration)} on {result.framework}{used}"
+
+
+def _difference(result: Result) -> Iterator[str]:
+    """Say what the framework reports, where that is not what the gateway saw."""
+    used, reported = result.usage, result.reported
+    if reported is None:
+        return
+    if reported.model_calls != used.model_calls or tokens(reported) != tokens(used):
+        calls = f"{reported.model_calls} model call{'' if reported.model_calls == 1 else 's'}"
+        yield f"{result.framework} itself reports {calls}, {tokens(reported)}"
 
 
 def failures(result: Result) -> Iterator[str]:
