@@ -89,7 +89,7 @@ def use(client: OpenAI) -> list[Any]:
 ANSWERS = ["One.", '{"q": "cats"}', "Three. " * 20]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_counts_the_calls_of_any_program_and_ends_in_order(tmp_path: Path, number: int) -> None:
     with provider(*TURNS) as url, standing("--upstream", url, cwd=tmp_path) as running:
         with running.client() as client:
@@ -269,11 +269,13 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     assert f"port {port} cannot be had" in done.stderr
 
 
-def test_a_reader_that_has_gone_loses_no_recording(tmp_path: Path) -> None:
+def test_a_reader_that_has_gone_lets_no_program_down(tmp_path: Path) -> None:
     with standing("--offline", "--record", "calls.yaml", cwd=tmp_path) as running:
         assert running.process.stdout is not None
         running.process.stdout.close()
         with running.client() as client:
             chat(client)
-        running.process.wait(timeout=30)
-    assert load_cassette(tmp_path / "calls.yaml").tasks
+            chat(client)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(timeout=30) == 0
+    assert len(load_cassette(tmp_path / "calls.yaml").tasks["call"]) == 2
