@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from talea import ir
 from talea.conformance.scenario import plain
 from talea.events import (
+    AgentEnded,
+    AgentStarted,
     Event,
+    InnerEnded,
     InnerStarted,
     RunEnded,
     RunStarted,
@@ -20,7 +24,22 @@ from talea.plan import Plan, make_plan
 
 def problems(workflow: ir.Workflow, events: list[Event]) -> list[str]:
     """Tell which rules of order the events of a run break."""
-    return list(_problems(workflow, events))
+    return [*_problems(workflow, events), *_unpaired(events)]
+
+
+def _unpaired(events: list[Event]) -> Iterator[str]:
+    """Attempts of agents and blocks begin and end in turn, one at a time at each address."""
+    at_work: Counter[tuple[str, str]] = Counter()
+    for event in events:
+        if isinstance(event, AgentStarted | InnerStarted | AgentEnded | InnerEnded):
+            kind = "agent" if isinstance(event, AgentStarted | AgentEnded) else "inside"
+            place = kind, event.address
+            at_work[place] += 1 if isinstance(event, AgentStarted | InnerStarted) else -1
+            if at_work[place] not in (0, 1):
+                yield f"{event} out of turn"
+    for (kind, address), count in at_work.items():
+        if count:
+            yield f"{address} ({kind}) began and never ended"
 
 
 def _problems(workflow: ir.Workflow, events: list[Event]) -> Iterator[str]:
