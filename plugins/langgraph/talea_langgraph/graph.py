@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
 
+from langchain_core.runnables import Runnable
 from langgraph.config import get_config
 from langgraph.graph import END, START, StateGraph  # pyright: ignore[reportMissingTypeStubs]
 from langgraph.graph.state import CompiledStateGraph  # pyright: ignore[reportMissingTypeStubs]
+from langgraph.runtime import get_runtime
 from langgraph.types import Command, Send
 
+from talea.errors import UsageError
 from talea.plan import Step
 from talea_langgraph import savers
 from talea_langgraph.alone import Settings, alone, is_inside
@@ -189,12 +192,12 @@ def make_graph(blueprint: Blueprint) -> WorkflowGraph:
             ends[step.index] = f"{name}.end"
             _add_map(builder, step, name, part)
         else:
-            builder.add_node(name, _task_node(step, part), input_schema=State)
+            builder.add_node(name, _node(_task_work(step), step, part), input_schema=State)
     for step in plan.steps:
         _add_edge(builder, [ends[d] for d in step.dependencies], _node_name(step))
     last = [ends[step.index] for step in plan.steps if not step.successors]
     if plan.path == () and plan.workflow.outputs:
-        builder.add_node(_OUTPUTS, _render_outputs, input_schema=State)
+        builder.add_node(_OUTPUTS, Node(_render_outputs), input_schema=State)
         _add_edge(builder, last, _OUTPUTS)
         last = [_OUTPUTS]
     for name in last or [START]:
@@ -217,36 +220,61 @@ def _node_name(step: Step) -> str:
     return f"{step.id}.task" if step.id in _CHANNELS else step.id
 
 
-def _task_node(step: Step, part: Part | None) -> Any:
-    """Make the node that does the whole of a task."""
-    i = step.index
+class Node(Runnable[Any, Any]):
+    """A node of a graph.
 
-    async def node(state: State, runtime: Any) -> dict[str, Any] | None:
-        driver: Driver = runtime.context
-        if driver.resumed:
-            driver.adopt(state.get("results"))
-        results = driver.ending(step, await driver.run.task(i))
-        return None if results is None else {"results": results}
+    Of a plain function LangGraph would read the signature and search the code for subgraphs, which
+    takes longer than all the rest of building a graph.
+    """
 
+    def __init__(self, work: Callable[[Any, Driver], Awaitable[Any]]) -> None:
+        self._work = work
+
+    def invoke(self, input: Any, config: Any = None, **_: Any) -> Any:
+        """Refuse: a run needs an event loop. Raises `UsageError`."""
+        raise UsageError("a workflow's graph is async", "await graph.ainvoke(…), or astream")
+
+    async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> Any:
+        """Do the node's work."""
+        return await self._work(input, get_runtime(Driver).context)
+
+
+def _node(
+    work: Callable[[Any, Driver], Awaitable[Any]], step: Step, part: Part | None
+) -> Node | Callable[..., Any]:
+    """Make the node that does a task's work, or that of an item of it."""
     if part is None and step.kind != "ask":
-        return node
+        return Node(work)
 
-    async def placed(state: State, runtime: Any) -> dict[str, Any] | None:
+    async def placed(state: Any, runtime: Any) -> Any:
+        # A function, so that LangGraph finds the subgraph in it.
         token = place.set(Place(runtime.context, part))
         try:
-            return await node(state, runtime)
+            return await work(state, runtime.context)
         finally:
             place.reset(token)
 
     return placed
 
 
+def _task_work(step: Step) -> Callable[[State, Driver], Awaitable[Any]]:
+    """Give the whole of a task."""
+    i = step.index
+
+    async def work(state: State, driver: Driver) -> dict[str, Any] | None:
+        if driver.resumed:
+            driver.adopt(state.get("results"))
+        results = driver.ending(step, await driver.run.task(i))
+        return None if results is None else {"results": results}
+
+    return work
+
+
 def _add_map(builder: Any, step: Step, name: str, part: Part | None) -> None:
     """Add the three nodes of a map: the list, each item, the join."""
     i, id, item_name, end_name = step.index, step.id, f"{name}.item", f"{name}.end"
 
-    async def begin(state: State, runtime: Any) -> Command[Any]:
-        driver: Driver = runtime.context
+    async def begin(state: State, driver: Driver) -> Command[Any]:
         if driver.resumed:
             driver.adopt(state.get("results"))
         items = driver.run.open(i)
@@ -256,31 +284,26 @@ def _add_map(builder: Any, step: Step, name: str, part: Part | None) -> None:
             goto=[Send(item_name, Item(index=k, item=item)) for k, item in enumerate(items)]
         )
 
-    async def do_item(state: Item, runtime: Any) -> dict[str, Any] | None:
-        driver: Driver = runtime.context
+    async def do_item(state: Item, driver: Driver) -> dict[str, Any] | None:
         k = state["index"]
         if driver.resumed:
             driver.adopt(_read_results())
             driver.run.open(i)  # It may have been opened by another process.
-        token = place.set(Place(driver, part))
-        try:
-            await driver.run.item(i, k)
-        finally:
-            place.reset(token)
+        await driver.run.item(i, k)
         saved = driver.run.snapshot(i, k)
         return None if saved is None else {"results": {f"{id}[{k}]": saved}}
 
-    async def join(state: State, runtime: Any) -> dict[str, Any] | None:
-        driver: Driver = runtime.context
+    async def join(state: State, driver: Driver) -> dict[str, Any] | None:
         if driver.resumed:
             driver.adopt(state.get("results"))
             driver.run.open(i)
         results = driver.ending(step, driver.run.close(i))
         return None if results is None else {"results": results}
 
-    builder.add_node(name, begin, input_schema=State, destinations=(item_name, end_name))
-    builder.add_node(item_name, do_item, input_schema=Item)
-    builder.add_node(end_name, join, input_schema=State)
+    destinations = (item_name, end_name)
+    builder.add_node(name, Node(begin), input_schema=State, destinations=destinations)
+    builder.add_node(item_name, _node(do_item, step, part), input_schema=Item)
+    builder.add_node(end_name, Node(join), input_schema=State)
     builder.add_edge(item_name, end_name)
 
 
@@ -290,8 +313,7 @@ def _read_results() -> dict[str, Any]:
     return read("results", False)
 
 
-async def _render_outputs(state: State, runtime: Any) -> dict[str, Any] | None:
-    driver: Driver = runtime.context
+async def _render_outputs(state: State, driver: Driver) -> dict[str, Any] | None:
     if driver.resumed:
         driver.adopt(state.get("results"))
     _, outputs, _ = driver.run.outcome()
