@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai import AsyncOpenAI
 
+from talea.adapter import Endpoint
 from talea.errors import DocumentError
 from talea.gateway.cassette import Cassette, Fault, Player, Turn
 from talea.gateway.chat import Call, ChatRequest
 from talea.gateway.faults import FaultRules, in_place_of_answer, load_faults, loads_faults
+from talea.gateway.recorder import Recorder
+from talea.gateway.server import Gateway
+from talea.gateway.upstream import Upstream
 
 WHOLE = """\
 talea_faults: 1
@@ -226,3 +236,173 @@ def test_in_a_cassette_endless_tools_answer_every_further_call() -> None:
     assert [player.answer(call(turn=n)).fault for n in (1, 2, 3)] == [Fault(endless_tools=True)] * 3
     with pytest.raises(ValueError, match="would never come"):
         Cassette.model_validate({"talea_cassette": 1, "tasks": {"a": [turn, {"content": "x"}]}})
+
+
+# Over HTTP, whoever answers
+
+ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Say hello."}]}
+TEXT = "A text that is long enough to be streamed in several pieces, with ünïcode 🐈."
+TOOL = {"type": "function", "function": {"name": "search", "parameters": QUERY}}
+
+
+def player(*texts: str) -> Player:
+    turns = [{"content": text, "usage": {"output_tokens": 7}} for text in texts]
+    return Player(Cassette.model_validate({"talea_cassette": 1, "tasks": {"a": turns}}))
+
+
+@asynccontextmanager
+async def disturbed(
+    source: Player, *given: dict[str, Any], upstream: bool = False
+) -> AsyncIterator[tuple[Gateway, Gateway, AsyncOpenAI]]:
+    """Give a gateway with faults, the one that really answers, and a client of the former."""
+    async with AsyncExitStack() as stack:
+        real = outer = Gateway(source, faults=None if upstream else rules(*given))
+        await stack.enter_async_context(real)
+        url = real.base_url("a", "writer")
+        if upstream:
+            outer = Gateway(Upstream(), faults=rules(*given))
+            await stack.enter_async_context(outer)
+            target = Endpoint("local", "m", url, lambda: None)
+            url = outer.open("run", {"": target}).base_url("a", "writer")
+        client = AsyncOpenAI(api_key="none", base_url=url, max_retries=0, timeout=20)
+        yield outer, real, await stack.enter_async_context(client)
+
+
+async def ask(client: AsyncOpenAI, *, stream: bool) -> str:
+    """Give the text of an answer. Raises what the client raises."""
+    if not stream:
+        return (await client.chat.completions.create(**ASKED)).choices[0].message.content or ""
+    chunks = await client.chat.completions.create(**ASKED, stream=True)
+    texts = [chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices]
+    return "".join(texts)
+
+
+def test_what_comes_in_an_answers_place_takes_no_turn_of_a_cassette() -> None:
+    async def work() -> None:
+        async with disturbed(player("one"), {"first": 1, "fault": {"status": 503}}) as (
+            gateway, _, client,
+        ):  # fmt: skip
+            with pytest.raises(openai.InternalServerError):
+                await ask(client, stream=False)
+            assert await ask(client, stream=False) == "one"
+            assert [(seen.status, seen.fault) for seen in gateway.log] == [
+                (503, "status"),
+                (200, None),
+            ]
+
+    asyncio.run(work())
+
+
+def test_an_error_has_its_code_its_words_and_its_headers() -> None:
+    fault = {"status": 429, "code": "slow_down", "message": "Too fast.", "retry_after": 0.5}
+
+    async def work() -> None:
+        async with disturbed(player(), {"fault": fault}) as (_, _, client):
+            with pytest.raises(openai.RateLimitError) as caught:
+                await ask(client, stream=False)
+            assert caught.value.code == "slow_down"
+            assert "Too fast." in caught.value.message
+            assert caught.value.response.headers["retry-after"] == "0.5"
+            assert "x-should-retry" not in caught.value.response.headers
+
+    asyncio.run(work())
+
+
+BREAKS: dict[str, tuple[dict[str, Any], type[Exception] | tuple[type[Exception], ...]]] = {
+    "reset": ({"reset": True}, openai.APIConnectionError),
+    "drop": ({"drop": True}, (openai.APIConnectionError, httpx.RemoteProtocolError)),
+    "truncated": ({"truncated": True}, ValueError),
+    "garbage": ({"garbage": True}, ValueError),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("upstream", [False, True])
+@pytest.mark.parametrize("name", BREAKS)
+def test_an_answer_breaks_in_the_same_way_whoever_gives_it(
+    name: str, upstream: bool, stream: bool
+) -> None:
+    fault, error = BREAKS[name]
+
+    async def work() -> None:
+        async with disturbed(player(TEXT), {"fault": fault}, upstream=upstream) as (
+            gateway, real, client,
+        ):  # fmt: skip
+            with pytest.raises(error):
+                await ask(client, stream=stream)
+            assert [seen.fault for seen in gateway.log] == [name]
+            asked = name in ("drop", "truncated")
+            if upstream:
+                assert len(real.log) == asked
+            if asked:
+                assert gateway.log[0].output_tokens == 7
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("upstream", [False, True])
+@pytest.mark.parametrize("fault", [{"drip": 0.01}, {"delay": 0.05}, {"content_type": "text/html"}])
+def test_a_slow_or_misnamed_answer_is_whole(
+    fault: dict[str, Any], upstream: bool, stream: bool
+) -> None:
+    async def work() -> None:
+        async with disturbed(player(TEXT), {"fault": fault}, upstream=upstream) as (
+            gateway, _, client,
+        ):  # fmt: skip
+            assert await ask(client, stream=stream) == TEXT
+            (seen,) = gateway.log
+            assert (seen.status, seen.fault) == (200, next(iter(fault)))
+            assert seen.first_byte is not None
+            assert seen.first_byte >= fault.get("delay", 0)
+            # Seven events at least, or sixteen slices.
+            assert seen.duration >= 6 * fault.get("drip", 0)
+
+    asyncio.run(work())
+
+
+def test_faults_befall_the_responses_api_as_well() -> None:
+    async def work() -> None:
+        given = [{"turns": [1], "fault": {"bad_arguments": True}}, {"fault": {"drop": True}}]
+        async with disturbed(player(TEXT), *given) as (_, _, client):
+            tool = {"type": "function", **TOOL["function"], "strict": False}
+            asked: dict[str, Any] = {"model": "m", "input": "Say hello.", "tools": [tool]}
+            (called,) = (await client.responses.create(**asked)).output
+            assert called.type == "function_call"
+            assert (called.name, called.arguments) == ("search", '{"query": ')
+            with pytest.raises(openai.APIConnectionError):
+                await client.responses.create(**asked)
+
+    asyncio.run(work())
+
+
+def test_a_recorded_run_breaks_again_in_its_replay() -> None:
+    given = [
+        {"turns": [1], "fault": {"status": 429, "retry_after": 0}},
+        {"turns": [2], "fault": {"unknown_tool": True}},
+        {"turns": [3], "fault": {"drop": True}},
+        {"turns": [4], "fault": {"empty": True}},
+    ]
+
+    async def outcomes(client: AsyncOpenAI) -> list[str]:
+        found: list[str] = []
+        for _ in range(5):
+            try:
+                answer = await client.chat.completions.create(**ASKED, tools=[TOOL])
+                message = answer.choices[0].message
+                called = [one.function.name for one in message.tool_calls or ()]
+                found.append(str(called or message.content))
+            except openai.APIError as error:
+                found.append(type(error).__name__)
+        return found
+
+    async def work() -> None:
+        recorder = Recorder()
+        async with disturbed(player("one", "two"), *given) as (gateway, _, client):
+            gateway.subscribe(recorder)
+            first = await outcomes(client)
+        assert first == ["RateLimitError", "['no_such_tool']", "APIConnectionError", "", "two"]
+        async with disturbed(Player(recorder.cassette())) as (_, _, client):
+            assert await outcomes(client) == first
+
+    asyncio.run(work())

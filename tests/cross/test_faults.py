@@ -197,6 +197,10 @@ def run(name: str, form: str) -> Seen:
                 sinks=[lambda _: None] if form == "streamed" else [],
             )
             result = await asyncio.wait_for(running, DEADLINE)
+            async with asyncio.timeout(DEADLINE):
+                # A client that goes on with a call that was given up keeps it open.
+                while not all(exchange.duration for exchange in gateway.log):
+                    await asyncio.sleep(0.01)
             return Seen(result, list(gateway.log))
 
     return asyncio.run(main())
@@ -254,8 +258,8 @@ def test_a_retry_mends_what_the_language_says(way: Way, form: str, name: str) ->
 
 
 @pytest.mark.parametrize("way", params(WAYS))
-def test_a_call_that_is_given_up_is_given_up_at_the_server_too(way: Way, form: str) -> None:
-    all = seen(way, form)
-    for name in ("hanging", "dripping_too_long"):
-        (call,) = all.calls(f"{name}_once")
-        assert (call.fault, call.duration > 0) == ("hang" if name == "hanging" else "drip", True)
+@pytest.mark.parametrize("name", ["hanging", "dripping_too_long"])
+def test_a_call_that_is_given_up_ends_at_the_server_too(way: Way, form: str, name: str) -> None:
+    (call,) = seen(way, form).calls(f"{name}_once")
+    assert call.status == 0
+    assert call.error == "the client left before it had the whole answer"

@@ -10,6 +10,7 @@ from talea.gateway.cassette import Fault, Turn
 
 GARBAGE = b"<html><body>502 Bad Gateway {{{"
 EVENT_STREAM = "text/event-stream"
+_ENDS = (b"data: [DONE]", b"event: response.completed")
 _SLICES = 16
 """Into so many pieces a whole answer is cut where it drips."""
 
@@ -24,7 +25,7 @@ class Dropped(Broken):
 
 @dataclass(slots=True)
 class Answer:
-    """An answer on its way. `turn` is complete when `pieces` has come to its end."""
+    """An answer on its way. `turn` is complete when `pieces` has given its last."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,6 +42,11 @@ class Answer:
             self.pieces = _dripping(self.pieces, fault.drip, stream=stream)
         if fault.content_type is not None:
             self.headers = {**self.headers, "content-type": fault.content_type}
+
+
+def is_end(event: bytes) -> bool:
+    """Say whether a client takes an event for the end of a stream, and may leave with it."""
+    return event.startswith(_ENDS)
 
 
 async def one_by_one(pieces: Iterable[bytes]) -> AsyncGenerator[bytes]:
@@ -62,7 +68,7 @@ async def _broken(
         for piece in first:
             yield piece
         yield last[: len(last) // 2] + b"\n\n" if fault.truncated else last
-        if fault.truncated and known[-1].startswith(b"data: [DONE]"):
+        if fault.truncated and is_end(known[-1]):
             yield known[-1]
     if fault.drop:
         raise Dropped

@@ -20,7 +20,7 @@ from talea.gateway.faults import FaultRules, in_place_of_answer
 from talea.gateway.forms import end_mark, make_body, make_stream, read_request
 from talea.gateway.http1 import Request, format_chunk, format_head
 from talea.gateway.meter import Exchange, Meter
-from talea.gateway.passing import EVENT_STREAM, GARBAGE, Answer, Broken, one_by_one
+from talea.gateway.passing import EVENT_STREAM, GARBAGE, Answer, Broken, is_end, one_by_one
 from talea.gateway.reply import Reply, make_reply
 from talea.gateway.responses import Conversations, ResponsesRequest
 from talea.gateway.upstream import Upstream
@@ -198,23 +198,28 @@ class Service:
         writer.write(format_head(answer.status, head))
         try:
             async for piece in answer.pieces:
+                if is_end(piece):
+                    self._end(exchange, answer, fault)
                 writer.write(format_chunk(piece))
                 await writer.drain()
         except Broken as broken:
             exchange.error = str(broken) or None
-            self._end(exchange, answer.status, _befallen(answer.turn, fault))
+            self._end(exchange, answer, fault)
             return False
-        # It comes before the last byte, so that a client finds the record whole.
-        self._end(exchange, answer.status, _befallen(answer.turn, fault))
+        self._end(exchange, answer, fault)
         writer.write(format_chunk(b""))
         await writer.drain()
         return True
 
-    def _end(self, exchange: Exchange, status: int, turn: Turn) -> None:
+    def _end(self, exchange: Exchange, answer: Answer, fault: Fault | None) -> None:
+        """Complete the record, if it is not, before a client has all: then it finds it whole."""
+        if exchange.status:
+            return
+        turn = _befallen(answer.turn, fault)
         exchange.tell(turn)
         if turn.fault is not None and turn.fault.garbage:
             exchange.error = exchange.error or "the model's server sent no chat completion"
-        self.meter.end(exchange, status, turn)
+        self.meter.end(exchange, answer.status, turn)
 
 
 def _target(passage: Passage, call: Call) -> Endpoint:

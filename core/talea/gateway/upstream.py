@@ -13,7 +13,7 @@ from talea.errors import TaskError, UsageError
 from talea.gateway.answers import GARBAGE, begin_stream, read_answer
 from talea.gateway.cassette import Fault, Turn
 from talea.gateway.chat import CHAT, Call, Rejection
-from talea.gateway.passing import EVENT_STREAM, Answer, Broken, one_by_one
+from talea.gateway.passing import EVENT_STREAM, Answer, Broken, is_end, one_by_one
 
 if TYPE_CHECKING:
     import httpx
@@ -146,6 +146,8 @@ class Upstream:
                 async for event in events:
                     data = _data(event)
                     stream.add(data)
+                    if is_end(event):
+                        answer.turn = stream.turn()
                     if asked or not _is_usage_alone(data):
                         yield event
         finally:
