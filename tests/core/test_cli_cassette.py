@@ -106,6 +106,21 @@ def test_show_gives_a_row_for_each_turn(talea: Run) -> None:
     ]
 
 
+def test_results_of_tools_are_counted_and_shown(talea: Run) -> None:
+    Path("tools.yaml").write_text(
+        "talea_cassette: 1\ntasks: {}\ntools:\n  brief:\n"
+        "    - {name: search, arguments: {q: cats}, result: [1, 2]}\n"
+        "    - {name: search, error: {type: timeout, message: too slow}}\n"
+    )
+    assert talea("check", "tools.yaml")[1] == "tools.yaml: 0 turns\n  brief  2 results of tools\n"
+    rows = [re.split(r"  +", line) for line in talea("show", "tools.yaml")[1].splitlines()]
+    assert rows[2:] == [
+        ["ADDRESS", "TOOL", "CALL", "KIND", "FIRST WORDS"],
+        ["brief", "search", "1", "result", '{"q": "cats"} → [1, 2]'],
+        ["brief", "search", "2", "timeout", "{} → too slow"],
+    ]
+
+
 def test_merge_asks_which_to_prefer(talea: Run) -> None:
     code, out, err = talea("merge", "one.yaml", "two.yaml")
     assert (code, out) == (2, "")

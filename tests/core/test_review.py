@@ -81,6 +81,23 @@ def test_a_task_without_turns_is_a_warning() -> None:
     assert "'polish/edit'" in found.message
 
 
+def test_results_of_tools_are_held_against_the_workflow_too() -> None:
+    flow = FLOW.replace("tasks:\n  topics:", "tools: {search: {}}\ntasks:\n  topics:")
+    result = {"name": "search", "result": 1}
+    tools = {
+        "notes[0]": [result],
+        "topics": [result],
+        "polish#1/edit": [{**result, "name": "serch"}],
+    }
+    data = {"talea_cassette": 1, "tasks": WHOLE, "tools": tools}
+    found = list(review(Cassette.model_validate(data), make_plan(talea.loads(flow))))
+    assert [(one.path, one.hint) for one in found] == [
+        (("tools", "topics"), None),
+        (("tools", "polish#1/edit"), "did you mean 'search'?"),
+    ]
+    assert "which calls no tool" in found[0].message
+
+
 # Merging.
 
 OTHER: dict[str, Any] = {"content": "y"}
@@ -111,3 +128,19 @@ def test_conflicts_are_named_or_settled() -> None:
     assert merge(every, Prefer.LAST) == cassette(
         a=[TURN], team={"lead": [OTHER]}, mixed={"lead": [TURN]}
     )
+
+
+def test_results_of_tools_are_merged_alike() -> None:
+    def with_tools(**tools: Any) -> Cassette:
+        results = {
+            address: [{"name": "search", "result": one} for one in given]
+            for address, given in tools.items()
+        }
+        return Cassette.model_validate({"talea_cassette": 1, "tasks": {}, "tools": results})
+
+    every = {"one": with_tools(a=[1, 2]), "two": with_tools(a=[1, 3], b=[4]), "none": cassette()}
+    with pytest.raises(UsageError, match="'a': one and two have different results of tools"):
+        merge(every)
+    assert merge(every, Prefer.FIRST) == with_tools(a=[1, 2], b=[4])
+    assert merge(every, Prefer.LAST) == with_tools(a=[1, 3], b=[4])
+    assert merge({"none": cassette()}).tools is None

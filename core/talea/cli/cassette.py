@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from talea.cli.reading import read_workflow
-from talea.cli.terminal import clean, one_line, say, table
+from talea.cli.terminal import clean, one_line, say, table, to_json
 from talea.errors import DocumentError, Issue, Severity, UsageError
 
 if TYPE_CHECKING:
-    from talea.gateway.cassette import Cassette, Turn
+    from talea.gateway.cassette import Cassette, ToolResult, Turn
     from talea.source.text import Source
 
 _FIRST_WORDS = 60
@@ -76,20 +76,31 @@ def _counts(found: Cassette) -> Iterator[tuple[str, str]]:
             yield address, ", ".join(each)
         else:
             yield address, _count(len(turns), "turn")
+    for address, results in (found.tools or {}).items():
+        yield address, f"{_count(len(results), 'result')} of tools"
 
 
 @cassette.command()
 @click.argument("file")
 def show(file: str) -> None:
-    """Show a cassette as a table, a row for each turn."""
+    """Show a cassette as a table, a row for each turn and for each result of a tool."""
     from talea.gateway.cassette import load_cassette
 
     head = ("ADDRESS", "AGENT", "TURN", "KIND", "TOKENS", "FIRST WORDS")
+    found = load_cassette(file)
     rows = [
         (address, agent, str(number), _kind(turn), _tokens(turn), _words(turn))
-        for address, agent, number, turn in _rows(load_cassette(file))
+        for address, agent, number, turn in _rows(found)
     ]
     click.echo(clean(table([head, *rows])))
+    if found.tools:
+        results = [
+            (address, result.name, str(number), _kind_of_result(result), _words_of_result(result))
+            for address, its in found.tools.items()
+            for number, result in enumerate(its, 1)
+        ]
+        head = ("ADDRESS", "TOOL", "CALL", "KIND", "FIRST WORDS")
+        click.echo(clean("\n" + table([head, *results])))
 
 
 def _rows(found: Cassette) -> Iterator[tuple[str, str, int, Turn]]:
@@ -125,6 +136,15 @@ def _words(turn: Turn) -> str:
         turn.fault.refusal or "" if turn.fault else "",
     ]
     return one_line(" ".join(part for part in said if part), _FIRST_WORDS)
+
+
+def _kind_of_result(result: ToolResult) -> str:
+    return "result" if result.error is None else str(result.error.type)
+
+
+def _words_of_result(result: ToolResult) -> str:
+    given = result.error.message if result.error else to_json(result.result, indent=None)
+    return one_line(f"{to_json(result.arguments, indent=None)} → {given}", _FIRST_WORDS)
 
 
 def _tokens(turn: Turn) -> str:

@@ -23,51 +23,58 @@ class Prefer(StrEnum):
 def merge(cassettes: Mapping[str, Cassette], prefer: Prefer | None = None) -> Cassette:
     """Give one cassette with what all have, by the names that an error tells them by.
 
-    Turns at one address, or of one agent there where both tell agents apart, have to be the same.
-    Raises UsageError with every place where they are not, unless `prefer` says whose to keep.
+    Turns at one address, or of one agent there where both tell agents apart, have to be the same,
+    and so have the results of tools at one address. Raises UsageError with every place where they
+    are not, unless `prefer` says whose to keep.
     """
-    merged = _Merged(prefer)
+    tasks, tools = _Merged("turns", prefer), _Merged("results of tools", prefer)
     for name, cassette in cassettes.items():
-        for address, turns in cassette.tasks.items():
-            merged.add(name, address, turns)
-    if merged.conflicts:
-        count = len(merged.conflicts)
-        more = f"\n… and {count - _NAMED} more" if count > _NAMED else ""
+        tasks.add(name, cassette.tasks)
+        tools.add(name, cassette.tools or {})
+    conflicts = [*tasks.conflicts, *tools.conflicts]
+    if conflicts:
+        more = len(conflicts) - _NAMED
+        told = [*conflicts[:_NAMED], *([f"… and {more} more"] if more > 0 else [])]
         raise UsageError(
-            "the cassettes do not agree:\n  " + "\n  ".join(merged.conflicts[:_NAMED]) + more,
-            "say whose turns to keep: --prefer first, or --prefer last",
+            "\n  ".join(["the cassettes do not agree:", *told]),
+            "say whose to keep: --prefer first, or --prefer last",
         )
-    return Cassette.model_construct(talea_cassette=1, tasks=merged.tasks)
+    whole: dict[str, Any] = {"tasks": tasks.taken}
+    if any(cassette.tools is not None for cassette in cassettes.values()):
+        whole["tools"] = tools.taken
+    return Cassette.model_construct(talea_cassette=1, **whole)
 
 
 class _Merged:
-    """What was taken so far, and from which cassette."""
+    """What was taken so far of one part, and from which cassette."""
 
-    def __init__(self, prefer: Prefer | None) -> None:
-        self.tasks: dict[str, Any] = {}
+    def __init__(self, what: str, prefer: Prefer | None) -> None:
+        self.taken: dict[str, Any] = {}
         self.conflicts: list[str] = []
+        self._what = what
         self._prefer = prefer
         self._from: dict[tuple[str, ...], str] = {}
 
-    def add(self, name: str, address: str, turns: Any) -> None:
-        """Take the turns at an address."""
-        before = self.tasks.get(address)
-        if not (isinstance(before, dict) and isinstance(turns, dict)):
-            taken = dict(cast("dict[str, Any]", turns)) if isinstance(turns, dict) else turns
-            self._put(self.tasks, (address,), name, taken)
-            return
-        for agent, its in cast("dict[str, Any]", turns).items():
-            self._put(cast("dict[str, Any]", before), (address, agent), name, its)
+    def add(self, name: str, part: Mapping[str, Any]) -> None:
+        """Take what a cassette has, by address; of what tells agents apart, agent by agent."""
+        for address, value in part.items():
+            before = self.taken.get(address)
+            if isinstance(before, dict) and isinstance(value, dict):
+                agents = cast("dict[str, Any]", before)
+                for agent, its in cast("dict[str, Any]", value).items():
+                    self._put(agents, (address, agent), name, its)
+            else:
+                copied = dict(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+                self._put(self.taken, (address,), name, copied)
 
     def _put(self, place: dict[str, Any], path: tuple[str, ...], name: str, value: Any) -> None:
         known = place.get(path[-1])
-        if known is not None and known != value:
-            if self._prefer is None:
-                first = self._from.get(path) or self._from[path[:1]]
-                where = repr(path[0]) + "".join(f", agent {agent!r}" for agent in path[1:])
-                self.conflicts.append(f"{where}: {first} and {name} have different turns")
-            if self._prefer is not Prefer.LAST:
-                return
-        if known is None or known != value:
+        if known == value:
+            return
+        if known is not None and self._prefer is None:
+            first = self._from.get(path) or self._from[path[:1]]
+            where = repr(path[0]) + "".join(f", agent {agent!r}" for agent in path[1:])
+            self.conflicts.append(f"{where}: {first} and {name} have different {self._what}")
+        if known is None or self._prefer is Prefer.LAST:
             place[path[-1]] = value
             self._from[path] = name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -13,6 +13,8 @@ from talea.plan.graph import Step
 
 _ASKING = ("agent", "team")
 """Kinds of tasks that ask models."""
+_CALLING = (*_ASKING, "tool")
+"""Kinds of tasks that call tools."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,20 +28,23 @@ class Finding:
 
 
 def review(cassette: Cassette, plan: Plan) -> Iterator[Finding]:
-    """Find the addresses that no task has, the agents that no task uses, and tasks without a turn.
+    """Find the addresses that no task has, the agents and tools that none uses, and tasks that ask
+    a model and have no turn.
 
     The last are warnings: a condition may keep such a task from running.
     """
     recorded = set[str]()
     for address, turns in cassette.tasks.items():
         try:
-            around, step = _find(address, plan)
+            around, step = _find(address, plan, _ASKING, "asks no model")
         except _Nowhere as problem:
             yield Finding(problem.message, ("tasks", address), problem.hint)
             continue
         recorded.add("/".join(name for name, _, _ in split_address(address)))
         if isinstance(turns, dict):
             yield from _check_agents(address, turns, around, step)
+    for address, results in (cassette.tools or {}).items():
+        yield from _check_tools(address, [result.name for result in results], plan)
     for task in _asking(plan):
         if task not in recorded:
             message = f"nothing is recorded for {task!r}, which asks a model"
@@ -55,8 +60,11 @@ class _Nowhere(Exception):
         self.hint = hint
 
 
-def _find(address: str, plan: Plan) -> tuple[Plan, Step]:
-    """Find the task at an address, with the plan that it stands in. Raises _Nowhere."""
+def _find(address: str, plan: Plan, kinds: Sequence[str], otherwise: str) -> tuple[Plan, Step]:
+    """Find the task at an address, of certain kinds, with the plan that it stands in.
+
+    Raises _Nowhere.
+    """
     around = plan
     inner: Plan | None = plan
     step: Step | None = None
@@ -77,10 +85,10 @@ def _find(address: str, plan: Plan) -> tuple[Plan, Step]:
                 raise _Nowhere(f"{here!r} has no {modifier}, so there is no {here + mark!r}")
         inner = step.plan
     assert step is not None
-    if step.kind not in _ASKING:
+    if step.kind not in kinds:
         inside = ", ".join(map(repr, _asking(inner, f"{here}/"))) if inner is not None else ""
         hint = f"models are asked at {inside}" if inside else None
-        raise _Nowhere(f"{here!r} is a task of kind {step.kind!r}, which asks no model", hint)
+        raise _Nowhere(f"{here!r} is a task of kind {step.kind!r}, which {otherwise}", hint)
     return around, step
 
 
@@ -104,6 +112,19 @@ def _check_agents(
         problem = f"does not ask the agent {agent!r}" if known else f"knows no agent {agent!r}"
         hint = _meant(agent, used) or f"it asks {', '.join(map(repr, used))}"
         yield Finding(f"{address!r} {problem}", ("tasks", address, agent), hint)
+
+
+def _check_tools(address: str, tools: Sequence[str], plan: Plan) -> Iterator[Finding]:
+    try:
+        around, _ = _find(address, plan, _CALLING, "calls no tool")
+    except _Nowhere as problem:
+        yield Finding(problem.message, ("tools", address), problem.hint)
+        return
+    known = around.workflow.tools
+    for tool in dict.fromkeys(tools):
+        if tool not in known:
+            message = f"the workflow has no tool {tool!r}"
+            yield Finding(message, ("tools", address), _meant(tool, known))
 
 
 def _meant(name: str, known: Iterable[str]) -> str | None:
