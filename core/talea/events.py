@@ -277,6 +277,12 @@ class MeteredCall:
     fault: str | None = None
     error: str | None = None
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was answered by an error, which costs nothing."""
+        used = self.usage
+        return self.status >= 400 and not (used.input_tokens or used.output_tokens)
+
     def as_json(self) -> dict[str, Any]:
         """Give the call as the object of `--json`."""
         return {**asdict(self), "usage": self.usage.as_json()}

@@ -185,7 +185,8 @@ def _count(result: Result, calls: Iterable[MeteredCall]) -> None:
         for address in _tasks_of(call.address):
             total = metered.setdefault(address, Usage())
             total.begin_call()
-            total.end_call(call.usage)
+            if not call.is_refused:
+                total.end_call(call.usage)
     result.usage, result.reported = metered[""], result.usage
     for address, task in result.tasks.items():
         if task.usage is not None or address in metered:

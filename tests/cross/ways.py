@@ -36,6 +36,8 @@ class Way:
         return f"{self.framework}{chosen}"
 
 
+CREWAI = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+"""Said of CrewAI's own code, where nobody else can mend it."""
 WAYS = [
     Way("simple"),
     Way("langgraph", {}, _HELD_UP, holds_up=True),
@@ -48,15 +50,15 @@ WAYS = [
 
 def params(ways: list[Way]) -> list[object]:
     """Give ways as parameters; those of a framework that is not installed are skipped."""
-    return [pytest.param(way, id=str(way), marks=_marks(way.framework)) for way in ways]
+    return [pytest.param(way, id=str(way), marks=_marks(way)) for way in ways]
 
 
-def _marks(framework: str) -> list[pytest.MarkDecorator]:
-    if framework == "simple":
-        return []
-    missing = find_spec(framework) is None
-    marks = [pytest.mark.skipif(missing, reason=f"{framework} is not installed")]
-    if framework == "crewai":
-        # Said of CrewAI's own code, where nobody else can mend it.
-        marks.append(pytest.mark.filterwarnings("ignore::DeprecationWarning"))
-    return marks
+def is_installed(way: Way) -> bool:
+    """Say whether the framework of a way is here."""
+    return way.framework == "simple" or find_spec(way.framework) is not None
+
+
+def _marks(way: Way) -> list[pytest.MarkDecorator]:
+    missing = not is_installed(way)
+    marks = [pytest.mark.skipif(missing, reason=f"{way.framework} is not installed")]
+    return [*marks, CREWAI] if way.framework == "crewai" else marks
