@@ -43,6 +43,7 @@ from talea.events import (
     ModelCalled,
     Recovered,
     RunEnded,
+    RunMetered,
     RunStarted,
     Status,
     TaskEnded,
@@ -160,6 +161,7 @@ class _Run:
         self._agents: dict[str, Span] = {}
         self._usages: dict[str, Usage] = {}
         self._told: Content | None = None
+        self._metered: Usage | None = None
         self._root = self._begin(
             f"invoke_workflow {began.workflow}",
             None,
@@ -207,6 +209,11 @@ class _Run:
             case TaskWaiting():
                 span = self._tasks.get(event.address, self._root)
                 span.set_attribute("talea.status", str(Status.WAITING))
+            case RunMetered():
+                self._metered = Usage()
+                for call in event.calls:
+                    self._metered.begin_call()
+                    self._metered.end_call(call.usage)
             case RunEnded():
                 self._run_ended(event)
             case _:
@@ -317,7 +324,7 @@ class _Run:
             for span in spans.values():
                 if span.is_recording():  # It waits for a person, who may come to a later run.
                     span.end(self._at(event.time))
-        root, used = self._root, event.usage
+        root, used = self._root, self._metered or event.usage
         root.set_attribute("talea.usage.model_calls", used.model_calls)
         root.set_attribute("talea.usage.input_tokens", used.input_tokens)
         root.set_attribute("talea.usage.output_tokens", used.output_tokens)

@@ -18,7 +18,7 @@ import pytest
 
 import talea
 from talea.adapter import Unanswered
-from talea.events import RunStarted
+from talea.events import MeteredCall, ModelCalled, RunEnded, RunMetered, RunStarted, Status, Usage
 from talea.failures import remember_secret
 from talea.gateway.cassette import loads_cassette
 
@@ -63,9 +63,7 @@ class Traced:
     def __init__(
         self, tasks: str, turns: str = "", *, head: str = HEAD, content: bool = False, **more: Any
     ) -> None:
-        exporter = InMemorySpanExporter()
-        provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        provider, exporter = _provider()
         settings: dict[str, Any] = {"tools": {"search": search, "broken": broken}, **more}
         if turns:
             settings["replay"] = loads_cassette(f"talea_cassette: 1\ntasks:\n{turns}")
@@ -128,6 +126,11 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
+def uncosted(span: ReadableSpan) -> dict[str, Any]:
+    """Leave out the cost, which is there if prices are installed."""
+    return {key: told for key, told in attributes(span).items() if key != "talea.usage.cost"}
+
+
 def events_of(span: ReadableSpan) -> list[tuple[str, dict[str, Any]]]:
     return [(event.name, dict(event.attributes or {})) for event in span.events]
 
@@ -151,7 +154,7 @@ def test_an_agent_its_models_and_its_tools() -> None:
         "      execute_tool search",
         "      chat gpt-5-mini",
     ]
-    assert attributes(traced.spans[0]) == {
+    assert uncosted(traced.spans[0]) == {
         "gen_ai.conversation.id": "talk-1",
         "gen_ai.operation.name": "invoke_workflow",
         "gen_ai.workflow.name": "brief",
@@ -171,7 +174,7 @@ def test_an_agent_its_models_and_its_tools() -> None:
     }
     agent = traced.named("invoke_agent worker")
     assert agent.kind is SpanKind.INTERNAL
-    assert attributes(agent) == {
+    assert uncosted(agent) == {
         "gen_ai.conversation.id": "talk-1",
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.provider.name": "openai",
@@ -185,7 +188,7 @@ def test_an_agent_its_models_and_its_tools() -> None:
     }
     first, second = traced.all_named("chat gpt-5-mini")
     assert first.kind is SpanKind.CLIENT
-    assert attributes(first) == {
+    assert uncosted(first) == {
         "gen_ai.conversation.id": "talk-1",
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
@@ -665,12 +668,38 @@ def test_providers_have_the_names_of_the_conventions(model: str, name: str) -> N
     assert attributes(traced.spans[-1])["gen_ai.provider.name"] == name
 
 
+def test_a_run_tells_what_the_gateway_counted_where_it_stood_between() -> None:
+    provider, exporter = _provider()
+    used = Usage(1, 10, 4, 0.5)
+    call = MeteredCall("a", "w", 1, "m", 200, used, 0.0, 0.0, 0.0, 1, (), (), "client")
+    tracing = Tracing(provider)
+    for event in (
+        RunStarted(0.0, "r", "one", "simple"),
+        RunMetered(1.0, (call, call)),
+        RunEnded(2.0, Status.SUCCEEDED, {}, None, Usage(7, 7, 7)),
+    ):
+        tracing(event)
+    (root,) = exporter.get_finished_spans()
+    assert {key: told for key, told in attributes(root).items() if "usage" in key} == {
+        "talea.usage.model_calls": 2,
+        "talea.usage.input_tokens": 20,
+        "talea.usage.output_tokens": 8,
+        "talea.usage.cost": 1.0,
+    }
+
+
 def test_a_cost_is_told_where_it_is_known() -> None:
-    turn = "usage: {input_tokens: 10, output_tokens: 4, cost: 0.25}"
-    traced = Traced("  a: {agent: worker, prompt: Go}\n", f"  a: [{{content: Well., {turn}}}]\n")
-    known = traced.result.usage.cost
-    assert attributes(traced.spans[0]).get("talea.usage.cost") == known
-    assert attributes(traced.spans[-1]).get("talea.usage.cost") == known
+    provider, exporter = _provider()
+    tracing = Tracing(provider)
+    for event in (
+        RunStarted(0.0, "r", "one", "simple"),
+        ModelCalled(1.0, "a", "w", "openai", "known", Usage(1, 10, 4, 0.5), 0.5, None),
+        ModelCalled(2.0, "a", "w", "openai", "unknown", Usage(1, 10, 4, None), 0.5, None),
+        RunEnded(2.0, Status.SUCCEEDED, {}, None, Usage(2, 20, 8, None)),
+    ):
+        tracing(event)
+    costs = {s.name: attributes(s).get("talea.usage.cost") for s in exporter.get_finished_spans()}
+    assert costs == {"chat known": 0.5, "chat unknown": None, "invoke_workflow one": None}
 
 
 # Over the wire.
