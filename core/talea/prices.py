@@ -64,6 +64,12 @@ def _listed(provider: str, model: str) -> tuple[str, str]:
     return _NAMES.get(provider, provider), model
 
 
+def warm() -> None:
+    """Read the prices ahead of the first call, which would wait for them; from a thread."""
+    if _calculator() is not None:
+        _providers()
+
+
 @cache
 def _calculator() -> Callable[..., Any] | None:
     try:

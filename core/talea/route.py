@@ -10,6 +10,7 @@ how it is reached.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from talea import ir
+from talea import ir, prices
 from talea.adapter import Endpoint
 from talea.endpoint import find_endpoints
 from talea.errors import UsageError
 from talea.events import MeteredCall, Usage
-from talea.prices import price
 
 if TYPE_CHECKING:
     from talea.gateway.server import Door, Gateway
@@ -90,6 +90,8 @@ class Route:
     @contextmanager
     def open(self, run_id: str) -> Generator[OpenRoute]:
         """Open the way for a run, and close it afterwards: what is recorded is written then."""
+        if self.wishes.asks_models and any(self.endpoints):
+            threading.Thread(target=prices.warm, name="talea-prices", daemon=True).start()
         if not (self.source or self.wishes.doors):
             yield OpenRoute(self)
             return
@@ -188,7 +190,7 @@ class OpenRoute:
 
 def cost_of(endpoint: Endpoint, used: Usage) -> float | None:
     """Give what a call cost by published prices, in US dollars; None where nobody knows."""
-    return price(endpoint.provider, endpoint.model, used)
+    return prices.price(endpoint.provider, endpoint.model, used)
 
 
 @contextmanager

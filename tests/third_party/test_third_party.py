@@ -118,7 +118,7 @@ def test_a_strangers_framework_runs_workflows(talea: Talea) -> None:
     assert (done.returncode, done.stdout) == (0, "Polly 1, Polly 2\n"), done.stderr
     told = json.loads(talea("run", "flow.yaml", "-f", "echo", "--offline", "--json").stdout)
     assert told["versions"]["talea-echo"] == "0.3.0"
-    assert told["usage"]["model_calls"] == 3
+    assert told["reported"]["model_calls"] == 3
     assert frameworks(talea)["echo"]["status"] == "ready"
 
 
