@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from langgraph.errors import GraphInterrupt
@@ -23,12 +24,15 @@ from talea_langgraph import savers
 from talea_langgraph.alone import Settings, alone, is_inside
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
+from talea_langgraph.structure import levels
 
 if TYPE_CHECKING:
     from talea.adapter import Run
 
 
 _NOTHING: Mapping[str, Any] = {}
+_TURNS = 8
+"""The event loop's turns that LangGraph takes to begin a task that was called."""
 
 
 class Given(TypedDict, total=False):
@@ -133,18 +137,26 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
         as_task(_body(step, parts.get(id(step.plan))), name=step.id) for step in plan.steps
     ]
 
+    row_of = levels(plan, "node").ends.__getitem__
+    rows = [[*row] for _, row in groupby(sorted(plan.order, key=row_of), row_of)]
+
     async def carry_out(driver: Driver) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         flow = _Flow(driver, [loop.create_future() for _ in plan.steps])
         token = _flow.set(flow)
+        called: list[asyncio.Future[Any]] = []
         try:
-            running = [(i, asyncio.ensure_future(bodies[i]())) for i in plan.order]
-            for i, future in running:
-                future.add_done_callback(_passer(flow, i))
-            called: list[asyncio.Future[Any]] = [future for _, future in running]
+            for row in rows:
+                for i in row:
+                    called.append(asyncio.ensure_future(bodies[i]()))
+                    called[-1].add_done_callback(_passer(flow, i))
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)  # What can begin does so while the rest is being called.
             outcomes: list[Any] = await asyncio.gather(*called, return_exceptions=True)
         finally:
             _flow.reset(token)
+            for future in called:
+                future.cancel()  # Of those that are not done: this one is cancelled itself.
         _raise_first(outcomes)
         results: dict[str, Any] = {}
         for saved in outcomes:
