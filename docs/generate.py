@@ -14,7 +14,7 @@ import re
 import sys
 import tomllib
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
@@ -383,13 +383,19 @@ def commands(_: str) -> str:
 
     from talea.cli import COMMANDS, cli
 
+    def tell(name: str, command: click.Command, parent: click.Context) -> Iterator[str]:
+        context = click.Context(command, info_name=name, parent=parent, terminal_width=100)
+        yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```"
+        if isinstance(command, click.Group):
+            for inner, one in command.commands.items():
+                yield from tell(inner, one, context)
+
+    top = click.Context(cli, info_name="talea", **cli.context_settings)
     parts: list[str] = []
     for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
+        command = cli.get_command(top, name)
         assert command is not None
-        parent = click.Context(cli, info_name="talea", **cli.context_settings)
-        context = click.Context(command, info_name=name, parent=parent, terminal_width=100)
-        parts.append(f"## talea {name}\n\n```text\n{command.get_help(context)}\n```")
+        parts += tell(name, command, top)
     return "\n\n".join(parts)
 
 
