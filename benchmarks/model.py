@@ -16,10 +16,10 @@ _CODE = """
 import sys
 from talea.gateway.cassette import Cassette, Player
 from talea.gateway.server import Gateway
-turn = {"content": sys.argv[1], "repeat": True}
-if float(sys.argv[2]):
-    turn["fault"] = {"delay": float(sys.argv[2])}
-cassette = Cassette.model_validate({"talea_cassette": 1, "tasks": {"any": [turn]}})
+answer, delay, tool = sys.argv[1:]
+turn = {"content": answer, "fault": {"delay": float(delay)} if float(delay) else None}
+turns = [{"tool_calls": [{"name": tool}]}, turn] * 500 if tool else [{**turn, "repeat": True}]
+cassette = Cassette.model_validate({"talea_cassette": 1, "tasks": {"any": turns}})
 with Gateway(Player(cassette)) as server:
     print(server.base_url("any", "any"), flush=True)
     sys.stdin.read()
@@ -27,9 +27,12 @@ with Gateway(Player(cassette)) as server:
 
 
 @contextmanager
-def served(delay: float = 0.0) -> Iterator[str]:
-    """Serve a model that answers after `delay` seconds; gives its address."""
-    command = [sys.executable, "-c", _CODE, ANSWER, str(delay)]
+def served(delay: float = 0.0, tool: str = "") -> Iterator[str]:
+    """Serve a model that answers after `delay` seconds; gives its address.
+
+    With a tool, it calls that before each of its first 500 answers.
+    """
+    command = [sys.executable, "-c", _CODE, ANSWER, str(delay), tool]
     pipe = subprocess.PIPE
     # Its input ends with this process, however that ends, and so does it.
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from against_crewai import crewai
+from against_langgraph import langgraph
 from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
 from peers import compile_langgraph, noop, run_langgraph, run_task_group
 from shapes import SHAPES, Graph, critical_path, unequal
-from workflows import build, build_waiting, wait
+from workflows import build, build_waiting, realistic, wait
 
 ROUNDS = 5
 
@@ -117,7 +118,7 @@ def footprint(rounds: int) -> Iterator[Row]:
         yield Row(f"run: {name}", peak / size, 1024, unit="bytes a task", note=note)
 
 
-def langgraph(rounds: int) -> Iterator[Row]:
+def against_langgraph(rounds: int) -> Iterator[Row]:
     """No-op tasks on `simple`, against the StateGraph that a user writes by hand."""
     if find_spec("langgraph") is None:
         return
@@ -155,42 +156,6 @@ def branches(rounds: int) -> Iterator[Row]:
 
 
 # Loading
-
-
-def realistic(size: int) -> str:
-    """Write a workflow of agent tasks whose prompts mention earlier ones."""
-    lines = [
-        "name: bench",
-        "model: openai/gpt-5-mini",
-        "inputs:",
-        "  topic: {type: string}",
-        "agents:",
-        *(
-            f"  agent{i}: {{role: Analyst number {i}, goal: 'Find what moves {{{{ inputs.topic }}}}'}}"
-            for i in range(10)
-        ),
-        "tasks:",
-    ]
-    graph = SHAPES["random"](size)
-    for i, dependencies in enumerate(graph):
-        mentions = [f"{{{{ tasks.step{d}.output }}}}" for d in dependencies[:2]]
-        lines += [
-            f"  step{i}:",
-            f"    agent: agent{i % 10}",
-            "    prompt: |",
-            "      Write a short note on {{ inputs.topic }} for the next step.",
-            *(f"      Take into account what was found before: {mention}" for mention in mentions),
-        ]
-        if i % 3 == 0:
-            lines.append("    expected_output: Five bullet points with sources.")
-        if i % 10 == 9:
-            lines.append("    output: {type: object, properties: {level: {enum: [low, high]}}}")
-        if i % 10 == 0 and dependencies and dependencies[0] % 10 == 9:
-            lines.append(f'    when: tasks.step{dependencies[0]}.output.level == "high"')
-        if i % 4 == 0:
-            lines.append("    retry: {max_attempts: 3}")
-    lines += ["outputs:", f'  last: "{{{{ tasks.step{size - 1}.output }}}}"']
-    return "\n".join(lines) + "\n"
 
 
 def loading(rounds: int) -> Iterator[Row]:
@@ -300,8 +265,9 @@ ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
     "timeouts": timeouts,
     "growth": growth,
     "footprint": footprint,
-    "langgraph": langgraph,
+    "simple-langgraph": against_langgraph,
     "branches": branches,
+    "langgraph": langgraph,
     "crewai": crewai,
 }
 _WORDS = {True: "met", False: "NOT MET", None: ""}
