@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from urllib.parse import quote, unquote
 
 from talea.adapter import Endpoint
-from talea.gateway.cassette import Fault, TokenUsage, Turn
+from talea.gateway.cassette import Fault, TokenUsage, Turn, split_address
 from talea.gateway.chat import Call, ChatRequest, Rejection
 from talea.gateway.faults import FaultRules, in_place_of_answer
 from talea.gateway.forms import end_mark, make_body, make_stream, read_request
@@ -101,6 +101,12 @@ class Service:
         if isinstance(chat, ResponsesRequest) and not isinstance(self.source, Upstream):
             chat = self._conversations.recall(passage.run, chat)
         address, agent = unquote(route[3] or ADDRESS), unquote(route[4] or AGENT)
+        if not split_address(address):
+            raise Rejection(
+                404,
+                "not_found",
+                f"{address!r} is not a task address, such as notes, notes[0] or polish#1/brief",
+            )
         whose = (passage.run, address, agent)
         self._turns[whose] += 1
         call = Call(*whose, self._turns[whose], chat, form, request.body)

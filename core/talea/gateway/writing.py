@@ -14,7 +14,7 @@ _PLAIN = re.compile(r"[A-Za-z_/][\w ,.!?/'()\[\]-]*[\w.!?)\]]|[A-Za-z_]", re.ASC
 _TORN = re.compile(r"[^\S\n ]|\s\n|^\s|\n\s*\Z(?<!\S\n)")
 """What a block of lines does not keep, or PyYAML does not write as one."""
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-_ESCAPED = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]")
+_ESCAPED = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 """What may stand in no document, and which PyYAML would write as it is."""
 
 
@@ -39,6 +39,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     """Write plain words plainly, lines as lines, and any other text in quotes."""
+    # Half of a surrogate pair, which a model's tokens may part, is in no document.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     style = '"'
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         style = None
