@@ -8,15 +8,18 @@ tries again by itself, or a framework which asks once more, is seen.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import talea
-from talea.gateway.cassette import Turn
+from talea.gateway.cassette import Fault, Turn
 from talea.gateway.chat import Call
 from talea.gateway.faults import FaultRules
 from talea.gateway.server import Exchange, Gateway
@@ -30,6 +33,7 @@ WAYS = [
     Way("crewai", {"style": "flow"}),
     Way("crewai", {"style": "crew"}),
 ]
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 FORMS = ("whole", "streamed")
 TURNS = 3
 DEADLINE = 60.0
@@ -257,6 +261,37 @@ def test_a_retry_mends_what_the_language_says(way: Way, form: str, name: str) ->
     assert len(calls) == case.calls + tried_again
     assert task.usage is not None
     assert task.usage.model_calls == case.calls + tried_again
+
+
+def test_the_page_on_faults_says_the_same() -> None:
+    """Each row of its table has a case, and what the case expects."""
+    told = {"yes": True, "no": False, "never": False, "": None}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PAGE.read_text("utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    found = 0
+    for faults, outcome, again in rows:
+        for written in re.findall(r"`([^`]*)`", faults):
+            fault = Fault.model_validate(yaml.safe_load(written))
+            like = [
+                case
+                for case in CASES.values()
+                if (of := Fault.model_validate(case.fault)).name == fault.name
+                and of.status == fault.status
+                and (case.timeout is not None or fault.name != "drip")
+            ]
+            assert like, written
+            for case in like:
+                assert outcome.startswith(f"`{case.error}`" if case.error else "the answer")
+                if case.retry_on is None:
+                    known = told[again.partition(",")[0]]
+                    assert known == (case.again if case.error else None), written
+                elif case.again is False:
+                    assert again == "never"
+            found += 1
+    assert found == 17
 
 
 @pytest.mark.parametrize("way", params(WAYS))

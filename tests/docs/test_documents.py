@@ -19,6 +19,7 @@ import yaml
 import talea
 from talea.cli import cli
 from talea.gateway.cassette import loads_cassette
+from talea.gateway.faults import loads_faults
 from talea.plan import make_plan
 
 from .blocks import BLOCK, DOCUMENTS, ROOT, Block, blocks, environment
@@ -61,6 +62,11 @@ def test_fragments_are_parts_of_workflows(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks("yaml", ["cassette"]))
 def test_cassettes_load(block: Block) -> None:
     loads_cassette(block.code, name=block.where)
+
+
+@pytest.mark.parametrize("block", blocks("yaml", ["faults"]))
+def test_fault_rules_load(block: Block) -> None:
+    assert loads_faults(block.code, name=block.where).rules
 
 
 def commands() -> list[Any]:
