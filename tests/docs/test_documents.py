@@ -77,7 +77,9 @@ def commands() -> list[Any]:
         for line in block.code.replace("\\\n", " ").splitlines():
             if match := re.search(r"(?:^| run (?:--no-dev )?)talea (.*)", line):
                 found.append(
-                    pytest.param(shlex.split(match[1]), id=f"{block.where} {match[1][:40]}")
+                    pytest.param(
+                        shlex.split(match[1], comments=True), id=f"{block.where} {match[1][:40]}"
+                    )
                 )
     return found
 
