@@ -174,24 +174,21 @@ def _read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
 class Call:
     """One attempt of an agent at a task: `adapter.AgentCall`, as the kernel keeps it."""
 
-    def __init__(self, run: Run, cell: Cell, attempt: int) -> None:
+    def __init__(self, run: Run, cell: Cell, attempt: int, name: str) -> None:
         step = cell.step
-        task = step.task
         execution = run.execution
-        assert isinstance(task, ir.AgentTask)
-        assert task.agent is not None
         assert step.prompt is not None
         names = cell.scope()
         workflow = run.plan.workflow
         record = run.records[step.index]
         if isinstance(record, Record):
-            record.agent = task.agent
+            record.agent = name
         self.run = run
         self.cell = cell
         self.address = cell.address
         self.attempt = attempt
-        self.name = task.agent
-        self.agent: ir.Agent = _rendered(workflow.agents[task.agent], run.document_inputs)
+        self.name = name
+        self.agent: ir.Agent = _rendered(workflow.agents[name], run.document_inputs)
         self.prompt = step.prompt.render(names)
         self.context: Sequence[tuple[str, str]] = _context_of(step.context, names)
         self.expected_output = (
@@ -205,7 +202,7 @@ class Call:
         self.schema: Schema | None = None if free else step.output
         self.max_turns = self.agent.max_turns
         assert execution.endpoint is not None
-        self.endpoint: Endpoint = execution.endpoint(workflow, task.agent, self.address)
+        self.endpoint: Endpoint = execution.endpoint(workflow, name, self.address)
         self.deadline = cell.deadline
         self.idempotency_key = f"{execution.run_id}/{self.address}"
         self.feedback = cell.feedback

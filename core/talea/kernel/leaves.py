@@ -59,7 +59,10 @@ def _fail_tool(cell: Cell, error: Exception) -> Exception:
 
 
 def _start_agent(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
-    call = cell.call = Call(cell.run, cell, number)
+    task = cell.step.task
+    assert isinstance(task, ir.AgentTask)
+    assert task.agent is not None
+    call = cell.call = Call(cell.run, cell, number, task.agent)
     if cell.run.execution.sinks:
         call.tell_started()
     return via.answer(call)
@@ -104,7 +107,13 @@ async def _start_ask(cell: Cell, number: int, via: Via) -> Any:
         for _ in range(_REFUSALS):
             prepared, answer = execution.prepared_answer(address)
             if not prepared:
+                _keep_question(cell, call)
                 answer = await via.ask(call)
+            elif execution.past is not None and not execution.past.is_shown(address, call.text):
+                refusal = "the question is another one now than the one that was answered"
+                if execution.sinks:
+                    execution.tell(Answered(execution.now, address, refusal))
+                continue
             value, refusal = read_answer(answer, step.output)
             if execution.sinks:
                 execution.tell(Answered(execution.now, address, refusal))
@@ -117,6 +126,16 @@ async def _start_ask(cell: Cell, number: int, via: Via) -> Any:
         if execution.counts_people:
             count_busy(execution, cell, +1, -1)
     raise Waits
+
+
+def _keep_question(cell: Cell, call: AskCall) -> None:
+    """Let the journal know what a person is shown: an answer that comes later is bound to it."""
+    execution = cell.run.execution
+    if execution.journal is not None:
+        schema = call.schema.schema if call.schema else None
+        execution.journal.asked(cell.address, call.text, schema)
+    if execution.past is not None:
+        execution.past.questions.pop(cell.address, None)
 
 
 def _fail_ask(cell: Cell, error: Exception) -> Exception:
