@@ -375,10 +375,15 @@ def test_strange_events_are_passed_on() -> None:
 
 def test_an_error_within_a_stream_is_heard() -> None:
     error = b'data: {"error": {"message": "Overloaded.", "code": "server_error"}}\n\n'
-    with model(STREAM, chunk("Hel"), error) as server, way(server.url) as on:
+    sent = (STREAM, chunk("Hel"), error)
+    with model(*sent, waits=True) as server, way(server.url) as on:
         with pytest.raises(openai.APIError, match="Overloaded"):
             on.stream()
-        wait(lambda: bool(on.heard))
+        exchange, turn = on.told()
+    assert (exchange.status, exchange.error) == (200, None)
+    assert turn is not None
+    assert turn.fault is not None
+    assert (turn.fault.code, turn.fault.message) == ("server_error", "Overloaded.")
 
 
 # The key

@@ -32,12 +32,15 @@ class Answer:
     pieces: AsyncIterator[bytes]
     """The body; of a stream, event by event."""
     turn: Turn
+    is_over: bool = False
+    """Whether the piece that comes now is one with which a client leaves: it tells an error, or
+    cannot be read."""
 
     def disturb(self, fault: Fault) -> None:
         """Have a fault slow the answer down, break it off or give it another name."""
         stream = self.headers.get("content-type", "").startswith(EVENT_STREAM)
         if fault.drop or fault.truncated:
-            self.pieces = _broken(self.pieces, fault, stream=stream)
+            self.pieces = _broken(self, self.pieces, fault, stream=stream)
         if fault.drip:
             self.pieces = _dripping(self.pieces, fault.drip, stream=stream)
         if fault.content_type is not None:
@@ -56,7 +59,7 @@ async def one_by_one(pieces: Iterable[bytes]) -> AsyncGenerator[bytes]:
 
 
 async def _broken(
-    pieces: AsyncIterator[bytes], fault: Fault, *, stream: bool
+    answer: Answer, pieces: AsyncIterator[bytes], fault: Fault, *, stream: bool
 ) -> AsyncGenerator[bytes]:
     """Give the first half, which can be told only once the whole is there."""
     known = [piece async for piece in pieces]
@@ -67,6 +70,7 @@ async def _broken(
         *first, last = known[: len(known) // 2 + 1]
         for piece in first:
             yield piece
+        answer.is_over = fault.truncated
         yield last[: len(last) // 2] + b"\n\n" if fault.truncated else last
         if fault.truncated and is_end(known[-1]):
             yield known[-1]

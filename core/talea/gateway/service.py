@@ -204,7 +204,7 @@ class Service:
         writer.write(format_head(answer.status, head))
         try:
             async for piece in answer.pieces:
-                if is_end(piece):
+                if answer.is_over or is_end(piece):
                     self._end(exchange, answer, fault)
                 writer.write(format_chunk(piece))
                 await writer.drain()

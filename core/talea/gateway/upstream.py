@@ -195,7 +195,8 @@ async def _events(
                 event = _without(key, raw)
                 data = _data(event)
                 stream.add(data)
-                if is_end(event):
+                answer.is_over = _is_error(data)
+                if answer.is_over or is_end(event):
                     answer.turn, ended = stream.turn(), True
                 if asked or not _is_usage_alone(data):
                     yield event
@@ -253,6 +254,13 @@ def _data(event: bytes) -> Any:
         return read_json(b"\n".join(lines))
     except ValueError:
         return None
+
+
+def _is_error(data: Any) -> bool:
+    if not isinstance(data, dict):
+        return False
+    event = cast("dict[str, Any]", data)
+    return bool(event.get("error")) or event.get("type") in ("error", "response.failed")
 
 
 def _is_usage_alone(data: Any) -> bool:
