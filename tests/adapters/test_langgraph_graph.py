@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import stat
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -19,12 +22,14 @@ pytest.importorskip("langgraph")
 pytest.importorskip("talea_langgraph")
 
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
 import talea
+from talea.adapter import Endpoint
 from talea.errors import InputError, RunError, UsageError
 from talea.events import Status
 from talea.ir import Workflow
@@ -103,6 +108,8 @@ def test_the_recursion_limit_is_the_plans() -> None:
     assert 40 < graph.config["recursion_limit"] < 80
     found = asyncio.run(graph.ainvoke({"inputs": {}}))
     assert found["results"]["t39"]["output"] == 39
+    found = asyncio.run(make({"a": {"tasks": tasks}}).ainvoke({}))
+    assert found["results"]["a"]["output"]["t39"] == 39
 
 
 def test_ids_that_langgraph_keeps_for_itself_are_renamed() -> None:
@@ -201,10 +208,15 @@ def test_it_streams_in_every_mode(stream_mode: str) -> None:
             },
             {"checkpointer": InMemorySaver()},
         )
+
+        async def t(x: Any) -> Any:
+            get_stream_writer()({"at": x})
+            return x
+
         parts = graph.astream(
             {"inputs": {}},
             THREAD,
-            context=Counting().context(offline=True),
+            context={"tools": [t], "offline": True},
             stream_mode=stream_mode,
             subgraphs=True,
         )
@@ -227,7 +239,7 @@ def test_it_streams_in_every_mode(stream_mode: str) -> None:
     elif stream_mode == "messages":
         assert "".join(message.text for _, (message, _) in parts)
     elif stream_mode == "custom":
-        assert parts == []
+        assert sorted(part["at"] for _, part in parts) == [1, 2]
     else:
         assert parts
 
@@ -305,6 +317,83 @@ def test_it_is_a_node_of_a_users_own_graph() -> None:
     outer.add_edge(START, "call")
     outer.add_edge("call", END)
     assert asyncio.run(outer.compile().ainvoke({"n": 1})) == {"n": 2}
+
+
+class Around(TypedDict, total=False):
+    n: int
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+def add_to_a_users_graph(flow: Any, **compile: Any) -> Any:
+    async def before(state: Around) -> dict[str, Any]:
+        return {"inputs": {"n": state["n"]}}
+
+    async def after(state: Around) -> dict[str, Any]:
+        return {"n": len(state["outputs"])}
+
+    outer: Any = StateGraph(Around, context_schema=dict)
+    outer.add_node("before", before)
+    outer.add_node("flow", flow)
+    outer.add_node("after", after)
+    for one, other in pairwise([START, "before", "flow", "after", END]):
+        outer.add_edge(one, other)
+    return outer.compile(**compile)
+
+
+INSIDE: Mapping[str, Any] = {
+    "a": {"tool": "t", "with": {"x": "{{ inputs.n }}"}},
+    "q": {"ask": "More than {{ tasks.a.output }}?"},
+    "r": {"ask": "Less?", "depends_on": ["a"]},
+}
+INSIDE_MORE: Mapping[str, Any] = {
+    "inputs": {"n": {}},
+    "outputs": {"q": "{{ tasks.q.output }}", "r": "{{ tasks.r.output }}"},
+}
+
+
+@MODES
+def test_it_is_a_subgraph_of_a_users_own_graph(mode: str) -> None:
+    """Its questions interrupt the graph around, whose saver and context are its own as well."""
+
+    async def main() -> None:
+        flow = make(INSIDE, {"mode": mode}, **INSIDE_MORE)
+        graph = add_to_a_users_graph(flow, checkpointer=InMemorySaver())
+        assert "flow" in graph.get_graph(xray=True).draw_mermaid()
+        tool = Counting()
+        context = tool.context(of_the_users_own=1)
+        found = await graph.ainvoke({"n": 7}, THREAD, context=context)
+        asked = {one.id: one.value["address"] for one in found["__interrupt__"]}
+        assert set(asked.values()) == {"q", "r"}
+        answers = {id: f"re {address}" for id, address in asked.items()}
+        found = await graph.ainvoke(Command(resume=answers), THREAD, context=context)
+        assert found["outputs"] == {"q": "re q", "r": "re r"}
+        assert found["n"] == 2
+        assert tool.calls == {"7": 1}
+
+    asyncio.run(main())
+
+
+@MODES
+def test_in_a_graph_that_saves_nothing_somebody_must_be_there(mode: str) -> None:
+    graph = add_to_a_users_graph(make(INSIDE, {"mode": mode}, **INSIDE_MORE))
+    with pytest.raises(UsageError, match="nobody is there"):
+        asyncio.run(graph.ainvoke({"n": 7}, context=Counting().context()))
+    context = Counting().context(answers={"q": "yes", "r": "no"})
+    found = asyncio.run(graph.ainvoke({"n": 7}, context=context))
+    assert found["outputs"] == {"q": "yes", "r": "no"}
+
+
+def test_what_is_not_async_is_refused() -> None:
+    graph = make({"a": {"value": 1}})
+    with pytest.raises(UsageError, match="async"):
+        graph.invoke({})
+
+
+@MODES
+def test_durability_without_a_checkpointer_is_nothing_to_warn_of(mode: str) -> None:
+    flow = make({"a": {"value": 1}}, {"mode": mode, "durability": "sync"})
+    assert asyncio.run(flow.ainvoke({}))["results"]["a"]["output"] == 1
 
 
 # Joins and maps
@@ -583,6 +672,45 @@ def test_what_is_saved_is_json() -> None:
                     found += 1
             assert "messages" not in values  # A conversation is in no checkpoint.
         assert found
+
+    asyncio.run(main())
+
+
+# Models
+
+
+def test_a_model_is_made_once_for_each_key() -> None:
+    from talea_langgraph.clients import Clients
+
+    keys = iter(["one", "one", "two"])
+    endpoint = Endpoint("local", "m", "http://127.0.0.1:9/v1", lambda: next(keys))
+
+    async def main() -> None:
+        async with Clients() as clients:
+            first, again, other = (clients.model(endpoint, streams=False) for _ in range(3))
+            assert first is again
+            assert first is not other
+            found: Any = other
+            assert found.root_async_client.api_key == "two"
+
+    asyncio.run(main())
+
+
+def test_only_so_many_models_are_kept() -> None:
+    from talea_langgraph.clients import Clients
+
+    def endpoint(i: int) -> Endpoint:
+        return Endpoint("local", "m", f"http://127.0.0.1:9/{i}", lambda: None)
+
+    async def main() -> None:
+        async with Clients() as clients:
+            first = endpoint(0)
+            model = weakref.ref(clients.model(first, streams=False))
+            for i in range(200):
+                made: Any = clients.model(endpoint(i), streams=False)
+                assert made.openai_api_base == f"http://127.0.0.1:9/{i}"
+            gc.collect()
+            assert model() is None
 
     asyncio.run(main())
 

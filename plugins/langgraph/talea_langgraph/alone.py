@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from langgraph.config import get_config
+from langgraph.runtime import get_runtime
 
 from talea.errors import UsageError
 from talea.events import Status
@@ -34,17 +35,23 @@ class Settings:
 
     @classmethod
     def of(cls, context: Any) -> Settings:
-        """Read a context; what is not of this kind is somebody else's, and says nothing here."""
-        if isinstance(context, cls):
-            return context
-        if not isinstance(context, Mapping):
+        """Read a context: settings or a mapping of them. None is that of the graph around.
+
+        The graph around may have a context of its own kind, and other things in it, which say
+        nothing here. Raises `UsageError` for unknown names in one that is given.
+        """
+        given = _context_around() if context is None else context
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
             return cls()
-        given = cast("Mapping[str, Any]", context)
+        named = cast("Mapping[str, Any]", given)
         known = {field.name for field in fields(cls)}
-        if unknown := [name for name in given if name not in known]:
+        unknown = [name for name in named if name not in known]
+        if unknown and context is not None:
             hint = f"there are {', '.join(sorted(known))}"
             raise UsageError(f"unknown settings in the context: {', '.join(unknown)}", hint)
-        return cls(**given)
+        return cls(**{name: named[name] for name in named if name in known})
 
 
 @asynccontextmanager
@@ -52,14 +59,13 @@ async def alone(
     compiled: Any,
     blueprint: Blueprint,
     inputs: Mapping[str, Any],
-    context: Any,
+    settings: Settings,
     *,
     interrupts: bool,
 ) -> AsyncGenerator[Driver]:
     """Open a run of its own for a compiled object. Raises `RunError` at the end if it failed."""
     from talea.run import prepare
 
-    settings = Settings.of(context)
     plan = blueprint.plan
     if blueprint.asks and not interrupts and settings.ask is None and settings.answers is None:
         raise UsageError(
@@ -85,3 +91,15 @@ def is_inside() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def is_saved_around() -> bool:
+    """Say whether the graph around keeps its state, and that of a graph in it."""
+    # LangGraph has no public name for it.
+    return is_inside() and bool(get_config().get("configurable", {}).get("__pregel_checkpointer"))
+
+
+def _context_around() -> Any:
+    """Give the context of the graph whose node this is called in."""
+    runtime: Any = get_runtime() if is_inside() else None
+    return None if runtime is None else runtime.context

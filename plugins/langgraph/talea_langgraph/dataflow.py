@@ -21,7 +21,7 @@ from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]
 
 from talea.plan import Step
 from talea_langgraph import savers
-from talea_langgraph.alone import Settings, alone, is_inside
+from talea_langgraph.alone import Settings, alone, is_saved_around
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
 from talea_langgraph.structure import levels
@@ -54,7 +54,7 @@ class _Start:
     """What a workflow is told that is to make a run of its own."""
 
     flow: Any
-    context: Any
+    settings: Settings
     saves: bool
 
 
@@ -118,11 +118,11 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
         self, input: Any, config: Any = None, **settings: Any
     ) -> AsyncGenerator[Any]:
         """Stream a run, as any workflow does. The context is a `Settings`, or a mapping of them."""
-        if settings.get("durability") is None:
-            settings["durability"] = self.blueprint.choices.durability
         async with self._with_saver() as flow:
-            saves = is_inside() or flow.is_saved
-            settings["context"] = _Start(self, settings.get("context"), saves)
+            if settings.get("durability") is None and flow.is_saved:
+                settings["durability"] = self.blueprint.choices.durability
+            saves = flow.is_saved or is_saved_around()
+            settings["context"] = _Start(self, Settings.of(settings.get("context")), saves)
             plain: Any = super(WorkflowDataflow, flow)
             async with aclosing(plain.astream(input, config, **settings)) as parts:
                 async for part in parts:
@@ -168,7 +168,7 @@ def make_dataflow(blueprint: Blueprint) -> WorkflowDataflow:
         if isinstance(start, Driver):
             return {"results": await carry_out(start)}
         inputs: Mapping[str, Any] = given.get("inputs") or {}
-        execution = alone(start.flow, blueprint, inputs, start.context, interrupts=start.saves)
+        execution = alone(start.flow, blueprint, inputs, start.settings, interrupts=start.saves)
         async with execution as driver:
             driver.resumed = start.saves
             results = await carry_out(driver)

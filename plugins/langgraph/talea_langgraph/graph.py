@@ -16,7 +16,7 @@ from langgraph.types import Command, Send
 from talea.errors import UsageError
 from talea.plan import Step
 from talea_langgraph import savers
-from talea_langgraph.alone import Settings, alone, is_inside
+from talea_langgraph.alone import Settings, alone, is_inside, is_saved_around
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
 from talea_langgraph.structure import is_sent, levels
@@ -127,7 +127,8 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
             # A process that is killed between two writes leaves nothing to go on with; then the
             # graph starts anew, and its nodes find that they are done.
             goes_on = bool(state.next) and len(kept) == len(found)
-            await graph.drive(driver, None if goes_on else inputs, config, **self._durability())
+            durability = self.blueprint.choices.durability
+            await graph.drive(driver, None if goes_on else inputs, config, durability=durability)
 
     @property
     def is_saved(self) -> bool:
@@ -142,10 +143,6 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
         async with savers.opened(self.deferred) as saver:
             yield self.copy({"checkpointer": saver, "deferred": None})
 
-    def _durability(self) -> dict[str, Any]:
-        chosen = self.blueprint.choices.durability
-        return {} if chosen is None else {"durability": chosen}
-
     async def astream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Any, config: Any = None, *, context: Any = None, **settings: Any
     ) -> AsyncGenerator[Any]:
@@ -153,9 +150,9 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
         Raises `RunError` at the end of a run that failed, `InputError` and the like before.
         """
-        if settings.get("durability") is None:
-            settings |= self._durability()
         async with self._with_saver() as graph:
+            if settings.get("durability") is None and graph.is_saved:
+                settings["durability"] = self.blueprint.choices.durability
             resumed = input is None or isinstance(input, Command)
             inside = is_inside()
             given: Any = input  # pyright: ignore[reportUnknownVariableType]
@@ -164,8 +161,9 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 inputs: Mapping[str, Any] = state.values.get("inputs") or {}
             else:
                 inputs = given.get("inputs") or {}
-            saves = inside or graph.is_saved
-            execution = alone(self, self.blueprint, inputs, context, interrupts=saves)
+            saves = graph.is_saved or is_saved_around()
+            told = Settings.of(context)
+            execution = alone(self, self.blueprint, inputs, told, interrupts=saves)
             async with execution as driver:
                 driver.resumed = resumed or inside
                 if not resumed:
