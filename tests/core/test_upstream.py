@@ -360,17 +360,35 @@ def test_whatever_is_answered_is_passed_on(
     assert (turn.content == "Hello.") != garbage
 
 
-STRANGE = [b'data: {"choices": [{"delta": 5}]}\n\n', b"data: [1]\n\n", b"data: {\n\n"]
+STRANGE = [b'data: {"choices": [{"delta": 5}]}\n\n', b"data: [1]\n\n", b"data:\n\n: so\n\n"]
 
 
-def test_strange_events_are_passed_on() -> None:
-    events = STREAM + b"".join(STRANGE) + chunk("Hello.", "stop") + DONE
+@pytest.mark.parametrize("unreadable", [b"", b"data: {\n\n"])
+def test_strange_events_are_passed_on(unreadable: bytes) -> None:
+    events = STREAM + b"".join(STRANGE) + unreadable + chunk("Hello.", "stop") + DONE
     with model(events) as server, way(server.url) as on, on.client() as client:
         with client.chat.completions.with_streaming_response.create(**ASKED, stream=True) as raw:
             assert raw.read() == events.removeprefix(STREAM)
-        _, turn = on.told()
+        exchange, turn = on.told()
     assert turn is not None
-    assert turn.content == "Hello."
+    assert turn.content == (None if unreadable else "Hello.")
+    assert (exchange.error is None) != bool(unreadable)
+
+
+@pytest.mark.parametrize(
+    ("sent", "content", "faults"),
+    [(chunk("Hello."), "Hello.", ()), (b"", None, ("garbage",)), (STRANGE[1], None, ("garbage",))],
+)
+def test_a_stream_may_end_by_its_mark_alone(
+    sent: bytes, content: str | None, faults: tuple[str, ...]
+) -> None:
+    with model(STREAM, sent, DONE) as server, way(server.url) as on, suppress(TypeError):
+        on.stream()
+    exchange, turn = on.heard[0]
+    assert turn is not None
+    assert turn.content == content
+    assert (turn.fault.kinds if turn.fault else ()) == faults
+    assert (exchange.status, exchange.error is None) == (200, not faults)
 
 
 def test_an_error_within_a_stream_is_heard() -> None:

@@ -90,6 +90,16 @@ class Stream:
                 call[1] += _text(function.get("arguments"))
             self.is_whole = self.is_whole or choice.get("finish_reason") is not None
 
+    def spoil(self) -> None:
+        """Take in an event that nobody can read."""
+        self._failure, self.is_whole = GARBAGE, True
+
+    def end(self) -> None:
+        """Take the mark by which a stream ends: some servers name no reason before it."""
+        if not self.is_whole and not self._answer.says_something:
+            self._failure = GARBAGE
+        self.is_whole = True
+
     def turn(self) -> Turn:
         """Give what has arrived."""
         return self._failure or self._answer.turn(is_whole=self.is_whole)
@@ -156,6 +166,14 @@ class ResponseStream:
             elif kind == "response.function_call_arguments.delta":
                 answer.call_at(event.get("output_index"))[1] += delta
 
+    def spoil(self) -> None:
+        """Take in an event that nobody can read."""
+        self._whole, self.is_whole = GARBAGE, True
+
+    def end(self) -> None:
+        """Take the event by which a stream ends: what it should hold stands in it."""
+        self._whole, self.is_whole = self._whole or GARBAGE, True
+
     def turn(self) -> Turn:
         """Give what has arrived."""
         return self._whole or self._answer.turn(is_whole=False)
@@ -175,6 +193,11 @@ class _Answer:
         said: list[object] = [self.text or "", self.refusal or ""]
         said += [word for call in self.calls.values() for word in call]
         return all(isinstance(word, str) for word in said)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything of an answer."""
+        return bool(self.text or self.refusal or self.calls)
 
     def call_at(self, place: Any) -> list[str]:
         """Give the call at a place of a stream; a further one where no place is told."""

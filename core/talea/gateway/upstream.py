@@ -188,19 +188,27 @@ async def _events(
 ) -> AsyncGenerator[bytes]:
     """Give server-sent events one by one, and leave out what the client has not asked for."""
     stream = begin_stream(call.form)
-    asked, ended = call.request.include_usage, False
+    asked = call.request.include_usage
     try:
         async with aclosing(_split(pieces)) as events:
             async for raw in events:
                 event = _without(key, raw)
-                data = _data(event)
-                stream.add(data)
-                answer.is_over = _is_error(data)
+                try:
+                    data = _data(event)
+                except ValueError:
+                    data = None
+                    answer.is_over = True
+                    stream.spoil()
+                else:
+                    answer.is_over = _is_error(data)
+                    stream.add(data)
+                if is_end(event):
+                    stream.end()
                 if answer.is_over or is_end(event):
-                    answer.turn, ended = stream.turn(), True
+                    answer.turn = stream.turn()
                 if asked or not _is_usage_alone(data):
                     yield event
-        if not (ended or stream.is_whole):
+        if not stream.is_whole:
             # Where only the connection's end ends a body, a server that dies looks like that.
             raise Broken("the model's server ended its stream before the answer's end")
     finally:
@@ -248,12 +256,10 @@ async def _split(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
 
 
 def _data(event: bytes) -> Any:
-    """Read what an event carries; None where it is no JSON."""
+    """Read what an event carries; None where that is nothing. Raises ValueError for no JSON."""
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
-    try:
-        return read_json(b"\n".join(lines))
-    except ValueError:
-        return None
+    text = b"\n".join(lines)
+    return None if text in (b"", b"[DONE]") else read_json(text)
 
 
 def _is_error(data: Any) -> bool:
