@@ -120,6 +120,21 @@ class InnerEnded:
 
 
 @dataclass(slots=True)
+class AgentChosen:
+    """A pool has chosen an agent for an attempt, which begins with this.
+
+    `loads` is how many attempts each of its agents had at work before. `pool` is None where any
+    agent with certain capabilities would do.
+    """
+
+    time: float
+    address: str
+    agent: str
+    pool: str | None
+    loads: Mapping[str, int]
+
+
+@dataclass(slots=True)
 class AgentStarted:
     """An agent is called: once for each item, iteration and attempt."""
 
@@ -335,6 +350,7 @@ Event = (
     | TaskStarted
     | InnerStarted
     | InnerEnded
+    | AgentChosen
     | AgentStarted
     | AgentEnded
     | AttemptFailed

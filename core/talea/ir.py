@@ -209,6 +209,21 @@ class SecretRef(Document):
     )
 
 
+class Rates(Document):
+    """How much of a model may be used within any minute: what is beyond waits, and never fails."""
+
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, strict=True, description="The most calls in a minute."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        strict=True,
+        description="Tokens used within a minute after which the next call waits.",
+    )
+
+
 class Model(BaseModel):
     """A model by `provider/name`; keys not named here go to the provider as they are."""
 
@@ -222,6 +237,9 @@ class Model(BaseModel):
         description="The address of a compatible server.",
     )
     api_key: SecretRef | None = Field(default=None, description="Where the key is: `{env: NAME}`.")
+    limits: Rates | None = Field(
+        default=None, description="How much of it all agents together may use."
+    )
 
 
 class Tool(Document):
@@ -268,6 +286,9 @@ class Agent(Document):
         le=1_000_000,
         strict=True,
         description="Its share of a pool's work.",
+    )
+    limits: Rates | None = Field(
+        default=None, description="How much of its model it may use within a minute."
     )
 
 

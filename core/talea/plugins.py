@@ -563,8 +563,27 @@ def get_adapter(name: str, *, to_run: bool = False) -> Adapter[Any]:
 
 
 def check(workflow: Workflow) -> list[Issue]:
-    """Give what the plugins' house rules have to say of a workflow."""
-    return list(registry().rows("talea_check", workflow=workflow))
+    """Give what the plugins' house rules have to say of a workflow, and the pools whose strategy
+    nobody offers."""
+    return [*_unknown_strategies(workflow), *registry().rows("talea_check", workflow=workflow)]
+
+
+def _unknown_strategies(workflow: Workflow) -> list[Issue]:
+    from talea.balance import STRATEGIES
+    from talea.plan import make_plan
+    from talea.plan.problems import Problems
+
+    problems = Problems()
+    plans = make_plan(workflow).plans()
+    for document in {id(plan.workflow): plan.workflow for plan in plans}.values():
+        wanted = {name: pool.balance for name, pool in document.pools.items()}
+        if STRATEGIES.keys() >= set(wanted.values()):
+            continue
+        known = dict.fromkeys([*STRATEGIES, *registry().rows("talea_strategies")])
+        for name, balance in wanted.items():
+            if balance not in known:
+                problems.unknown(document, "strategy", balance, known, ("pools", name, "balance"))
+    return problems.in_order()
 
 
 def sinks(workflow: Workflow, framework: str) -> list[Sink]:

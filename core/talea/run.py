@@ -28,6 +28,7 @@ from typing import Any, cast
 
 from talea import ir, plugins
 from talea.adapter import Adapter, AskCall, Feature, Level, Support
+from talea.balance import STRATEGIES, Strategy
 from talea.errors import (
     DocumentError,
     ErrorType,
@@ -41,7 +42,7 @@ from talea.errors import (
 from talea.events import Event, Failure, RunEnded, RunMetered, RunStarted, Sink, Status
 from talea.failures import harmless, said_by
 from talea.kernel import Execution, Run
-from talea.kernel.execution import place_key
+from talea.kernel.desks import Desks
 from talea.load import load
 from talea.plan import Plan, check_inputs, make_plan
 from talea.result import Result, fold
@@ -74,6 +75,9 @@ class Prepared:
     sinks: list[Sink]
     answers: dict[str, list[Any]]
     asker: Ask | None
+    strategies: Mapping[str, Callable[[], Strategy]] = field(default_factory=dict[str, Any])
+    """What makes the strategies by which pools choose, by name."""
+    seed: int | None = None
     result: Result | None = field(default=None, init=False)
     """What it came to; None until it has ended."""
     _root: Run | None = field(default=None, init=False)
@@ -106,7 +110,8 @@ class Prepared:
             self.adapter,
             run_id=self.run_id,
             limits=plan.limits,
-            agent_bounds=_agent_bounds(plan),
+            desks=Desks(plan, self.strategies),
+            seed=self.seed,
             agents=self.agents,
             tools=self.tools,
             answers=self.answers,
@@ -172,6 +177,7 @@ def prepare(
     agents: str | None = None,
     run_id: str | None = None,
     compiled: Any = None,
+    seed: int | None = None,
     doors: Sequence[str] = (),
     tape: str | None = None,
 ) -> Prepared:
@@ -182,7 +188,8 @@ def prepare(
     what tools gave; `faults` are rules by which calls go wrong, or the path of a file of them.
     `doors` and `tape` lead to a gateway in another process. `agents` names a framework whose agents
     answer on `framework`'s schedule. `compiled` is the framework's object where it is there
-    already.
+    already. With a `seed`, what is left to chance repeats: the pauses of retries, and the choices
+    of strategies.
     Raises `DocumentError`, `UsageError` and its kinds, `UnsupportedError`.
     """
     document = _document(workflow)
@@ -212,6 +219,8 @@ def prepare(
         [*sinks, *plugins.sinks(document, adapter.name)],
         _listed(answers),
         ask,
+        _strategies(plan),
+        seed,
     )
 
 
@@ -379,14 +388,16 @@ def _agents_of(plan: Plan, document: ir.Workflow) -> list[str]:
     return list(found)
 
 
-def _agent_bounds(plan: Plan) -> dict[str, int]:
-    documents = {id(inner.workflow): inner.workflow for inner in plan.plans()}
-    return {
-        place_key(document, name): agent.max_parallel
-        for document in documents.values()
-        for name, agent in document.agents.items()
-        if agent.max_parallel is not None
-    }
+def _strategies(plan: Plan) -> dict[str, Callable[[], Strategy]]:
+    """Find the strategies by which pools choose: talea's own, or a plugin's."""
+    found: dict[str, Callable[[], Strategy]] = {}
+    for name in {step.balance for inner in plan.plans() for step in inner.steps}:
+        if name is not None:
+            make = STRATEGIES.get(name) or plugins.strategy(name)
+            if make is None or not isinstance(make(), Strategy):
+                raise PluginError(f"what plugins offer as {name!r} makes no talea.balance.Strategy")
+            found[name] = make
+    return found
 
 
 def _as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:

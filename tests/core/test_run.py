@@ -95,8 +95,6 @@ def test_compile_gives_the_native_object() -> None:
     ("tasks", "feature"),
     [
         ("a: {team: t, prompt: x}", "team"),
-        ("a: {pool: p, prompt: x}", "pool"),
-        ("a: {capabilities: [c], prompt: x}", "capabilities"),
         ("a: {value: 1, on_resume: fail}", "on_resume"),
         ("a: {tool: t}", "approve"),
     ],

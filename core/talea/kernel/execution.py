@@ -12,6 +12,7 @@ from talea import ir
 from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
 from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage
 from talea.kernel.clock import Clock
+from talea.kernel.desks import Desks
 from talea.kernel.places import Places
 from talea.kernel.tape import Tape
 from talea.kernel.threads import Threads
@@ -51,7 +52,8 @@ class Execution:
     """The part of a run that nested runs share. All of it lives on one event loop.
 
     Create it inside that loop. `tools` and `endpoint` are bound by the caller of the run, and
-    `agents` is the adapter whose agents answer, where it is not the one that schedules.
+    `agents` is the adapter whose agents answer, where it is not the one that schedules. `desks` are
+    the agents that are counted, and `seed` makes what is left to chance repeat.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Execution:
         *,
         run_id: str,
         limits: ir.Limits | None = None,
-        agent_bounds: Mapping[str, int] | None = None,
+        desks: Desks | None = None,
         agents: Adapter[Any] | None = None,
         tools: Mapping[int, Mapping[str, BoundTool]] | None = None,
         endpoint: EndpointFor | None = None,
@@ -70,6 +72,7 @@ class Execution:
         price: Callable[[Endpoint, Usage], float | None] | None = None,
         sinks: Sequence[Sink] = (),
         counts_people: bool = False,
+        seed: int | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.adapter = adapter
@@ -94,12 +97,14 @@ class Execution:
         self.asking = 0
         self.session: Any = None
         self.counts_people = counts_people
-        self.random = random.Random()
+        self.random = random.Random(seed)
         self.sinks: list[Sink] = list(sinks)
         self.broken_sinks: list[tuple[Sink, Exception]] = []
-        bounds = self._bounds = agent_bounds or {}
+        self.desks = desks
         total = self.limits.max_parallel
-        self.places = Places(total, bounds) if total is not None or bounds else None
+        self.places: Places | None = None
+        if desks or total is not None:
+            self.places = Places(loop, total, desks or (), tells=bool(sinks))
         self._threads: Threads | None = None
         self.loop = loop
         self._answers = answers or {}
@@ -184,10 +189,6 @@ class Execution:
             cell = cell.run.around
         self.root.halt("limit", spared)
 
-    def place_key(self, workflow: ir.Workflow, agent: str | None) -> str:
-        """Name an agent of a document in `agent_bounds`; "" where none is bounded."""
-        return place_key(workflow, agent) if self._bounds and agent else ""
-
     def prepared_answer(self, address: str) -> tuple[bool, Any]:
         """Give (True, answer) if one is prepared for a question and not used up yet."""
         if not self._answers:
@@ -213,13 +214,10 @@ class Execution:
     def close(self) -> None:
         """Let go of timers and idle threads."""
         self.clock.close()
+        if self.places is not None:
+            self.places.close()
         if self._threads is not None:
             self._threads.close()
-
-
-def place_key(workflow: ir.Workflow, agent: str) -> str:
-    """Name an agent of one document among those of several."""
-    return f"{id(workflow)}/{agent}"
 
 
 def strip_items(address: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from talea import ir
 from talea.adapter import Via
@@ -21,12 +21,25 @@ from talea.errors import (
     ExpressionError,
     TaskError,
 )
-from talea.events import AttemptFailed, Failure, InnerEnded, InnerStarted, Recovered, Status
+from talea.events import (
+    AgentChosen,
+    AttemptFailed,
+    Failure,
+    InnerEnded,
+    InnerStarted,
+    Recovered,
+    Status,
+)
+from talea.expr import to_text
 from talea.failures import to_task_error
+from talea.kernel.desks import FAILING_OVER, Desk
 from talea.kernel.leaves import LEAVES
 from talea.kernel.outputs import fit
+from talea.kernel.places import Places, Wish
 from talea.kernel.work import INSIDE, Cell, Halt, Progress, Waits, count_busy
+from talea.result import plain_address
 
+_Value = TypeVar("_Value")
 _PLACED = frozenset({"agent", "tool", "team"})
 _TOLD = frozenset({"agent", "team"}) | INSIDE
 """The kinds whose attempts the sinks are told of."""
@@ -153,7 +166,7 @@ def _is_done(cell: Cell) -> bool:
 
 async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
     """Attempt the work, again where the error's type and the number of attempts allow it."""
-    cell.feedback = cell.conversation = None
+    cell.feedback = cell.conversation = cell.avoids = None
     number = 0
     while True:
         number += 1
@@ -164,6 +177,7 @@ async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
                 raise
             if error.type is not ErrorType.INVALID_OUTPUT:
                 cell.feedback = cell.conversation = None
+                cell.avoids = cell.agent_id if cell.step.balance is not None else None
             await _pause(cell, number, retry, error)
 
 
@@ -202,14 +216,15 @@ async def _pause(cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> 
             count_busy(execution, cell, -1)
 
 
-async def wait(cell: Cell, awaitable: Awaitable[Any]) -> None:
+async def wait(cell: Cell, awaitable: Awaitable[_Value]) -> _Value:
     """Await something that the cell's cancellation ends. Raises `Halt` then."""
     waiter = cell.waiter = asyncio.current_task()
     assert waiter is not None
     try:
-        await awaitable
+        value = await awaitable
         if cell.cause is not None:
             await cell.settle(waiter)
+        return value
     except asyncio.CancelledError as error:
         raise cell.own(error, waiter) from None
     finally:
@@ -217,6 +232,34 @@ async def wait(cell: Cell, awaitable: Awaitable[Any]) -> None:
 
 
 def _tried_once(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
+    """Give an attempt, by one agent or by those of a pool."""
+    if cell.step.balance is not None:
+        return _failed_over(cell, number, via)
+    return _seen(cell, number, via)
+
+
+async def _failed_over(cell: Cell, number: int, via: Via) -> Any:
+    """Make an attempt by agents of a pool: the next one where a model's server fails the last."""
+    tried: list[str] = []
+    cell.tried = tried
+    while True:
+        try:
+            return await _seen(cell, number, via)
+        except TaskError as error:
+            if error.type not in FAILING_OVER:
+                raise
+            tried.append(cell.agent_id)
+            if not set(cell.step.agents).difference(tried):
+                raise
+            execution = cell.run.execution
+            if execution.sinks:
+                told = cell.run.failure(error, cell.step, cell)
+                execution.tell(AttemptFailed(execution.now, cell.address, number, told, 0.0))
+            cell.feedback = cell.conversation = None
+            cell.calls = 0
+
+
+def _seen(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
     """Give an attempt, of whose end the sinks are told where they were of its beginning."""
     if cell.step.kind in _TOLD and cell.run.execution.sinks:
         return _told(cell, number, via)
@@ -245,17 +288,61 @@ async def _told(cell: Cell, number: int, via: Via) -> Any:
             cell.told = None
 
 
-async def _attempt(cell: Cell, number: int, via: Via) -> Any:
-    """Take a place, start the clock, and do the work once."""
+def _attempt(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
+    """Give the work, and around it the place that it needs where places are counted."""
+    places = cell.run.execution.places
+    if places is not None and cell.step.kind in _PLACED:
+        return _in_place(cell, number, via, places)
+    return _work(cell, number, via)
+
+
+async def _in_place(cell: Cell, number: int, via: Via, places: Places) -> Any:
+    """Take a place, and do the work once."""
+    cell.check()
+    wanted = _wanted(cell)
+    grant = cell.grant = await wait(cell, places.acquire(_rank(cell), wanted))
+    execution = cell.run.execution
+    if grant.loads is not None and isinstance(wanted, Wish):
+        pool = wanted.pool.name
+        execution.tell(AgentChosen(execution.now, cell.address, cell.agent_id, pool, grant.loads))
+    failure: TaskError | None = TaskError(ErrorType.INTERRUPTED, "the attempt was cancelled")
+    try:
+        output = await _work(cell, number, via)
+        failure = None
+        return output
+    except TaskError as error:
+        failure = error
+        raise
+    finally:
+        _give_back(cell, partial(places.release, grant, failure))
+
+
+def _wanted(cell: Cell) -> Desk | Wish | None:
+    """Say who may do an attempt: one agent, one of a pool, or nobody in particular."""
+    step, desks = cell.step, cell.run.execution.desks
+    if desks is None or step.kind != "agent":
+        return None
+    workflow = cell.run.plan.workflow
+    if step.balance is None or cell.feedback is not None:
+        return desks.of(workflow, cell.agent_id)  # A refused answer goes on with the same agent.
+    pool = desks.pool(workflow, step)
+    without = cell.tried or ([cell.avoids] if cell.avoids else [])
+    request = pool.request(cell.address, cell.run.execution.random, partial(_key, cell))
+    return Wish(pool, request, frozenset(without))
+
+
+def _key(cell: Cell) -> str:
+    """Say what belongs together, for strategies that keep it so: the item, or else the task."""
+    names = cell.scope()
+    return to_text(names["item"]) if "item" in names else plain_address(cell.address)
+
+
+async def _work(cell: Cell, number: int, via: Via) -> Any:
+    """Start the clock, and do the work once."""
     step = cell.step
     run = cell.run
     execution = run.execution
     kind = step.kind
-    agent = ""
-    places = execution.places if kind in _PLACED else None
-    if places is not None:
-        agent = execution.place_key(run.plan.workflow, getattr(step.task, "agent", None))
-        await wait(cell, places.acquire(_rank(cell), agent))
     run.count_attempt(step.index)
     if number > 1 and cell.feedback is None:
         cell.calls = 0  # The same calls again, not further ones of the same conversation.
@@ -297,8 +384,6 @@ async def _attempt(cell: Cell, number: int, via: Via) -> Any:
         raise
     finally:
         cell.deadline = cell.left = None
-        if places is not None:
-            _give_back(cell, places.release, agent)
 
 
 def _tell_inner_ended(cell: Cell, number: int, status: Status, error: Failure | None) -> None:
@@ -316,18 +401,18 @@ def _rank(cell: Cell) -> tuple[tuple[int, int, int], ...]:
     return tuple(reversed(rank))
 
 
-def _give_back(cell: Cell, release: Callable[[str], None], agent: str) -> None:
+def _give_back(cell: Cell, release: Callable[[], None]) -> None:
     """Give the place back once every blocking function of the attempt has come back."""
     at_work = [function for function in cell.abandoned or () if not function.done()]
     left = len(at_work)
     if not left:
-        release(agent)
+        release()
 
     def ended(_: asyncio.Future[Any]) -> None:
         nonlocal left
         left -= 1
         if not left:
-            release(agent)
+            release()
 
     for function in at_work:
         function.add_done_callback(ended)

@@ -59,10 +59,7 @@ def _fail_tool(cell: Cell, error: Exception) -> Exception:
 
 
 def _start_agent(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
-    task = cell.step.task
-    assert isinstance(task, ir.AgentTask)
-    assert task.agent is not None
-    call = cell.call = Call(cell.run, cell, number, task.agent)
+    call = cell.call = Call(cell.run, cell, number, cell.agent_id)
     if cell.run.execution.sinks:
         call.tell_started()
     return via.answer(call)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from talea.kernel.calls import Call
     from talea.kernel.clock import Clock
     from talea.kernel.execution import Execution
+    from talea.kernel.places import Grant
     from talea.kernel.run import Run
     from talea.plan import Step
     from talea.tools import BoundTool
@@ -111,6 +112,12 @@ class Cell:
     """How many items in it wait for a person who may answer at any moment."""
     abandoned: list[asyncio.Future[Any]] | None = None
     """Blocking functions that were given up and have not come back."""
+    grant: Grant | None = None
+    """The place of the attempt that is at work, or was last, where places are counted."""
+    avoids: str | None = None
+    """The agent that failed in the last attempt: a pool gives another one, if it has one."""
+    tried: Sequence[str] = ()
+    """The agents of a pool whose model's servers failed in this attempt."""
     call: Call | None = None
     """The agent's attempt that is at work."""
     tool: BoundTool | None = None
@@ -135,6 +142,12 @@ class Cell:
         if self.k is not None:
             address = f"{address}[{self.k}]"
         return address if self.iteration is None else f"{address}#{self.iteration}"
+
+    @property
+    def agent_id(self) -> str:
+        """The agent of the attempt: the one that the task names, or that its pool has chosen."""
+        grant = self.grant
+        return grant.desk.name if grant is not None and grant.desk else self.step.agents[0]
 
     def scope(self) -> dict[str, Any]:
         """Give the names that its expressions see."""

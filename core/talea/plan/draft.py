@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from talea import ir
+from talea.balance import BY_CAPABILITY
 from talea.errors import ExpressionError, UsageError
 from talea.expr import (
     Expression,
@@ -177,6 +178,7 @@ class Drafter:
                 step.context = task.context
                 mentioned.update(dict.fromkeys(task.context))
                 step.agents = self._agents(plan, task)
+                step.balance = _balance(plan, task)
             case ir.ToolTask():
                 if task.with_:
                     step.arguments = self._structure(plan, (*place, "with"), task.with_)
@@ -361,6 +363,16 @@ def _chosen(root: ir.Workflow, by: str, names: tuple[str, ...]) -> tuple[str, ..
             return tuple(
                 name for name, agent in root.agents.items() if wanted.issubset(agent.capabilities)
             )
+
+
+def _balance(plan: Plan, task: ir.AgentTask | ir.TeamTask) -> str | None:
+    """Name the strategy that chooses who answers; None where there is no choice."""
+    if isinstance(task, ir.TeamTask) or plan.process is ir.Process.HIERARCHICAL:
+        return None
+    if task.pool is not None:
+        pool = plan.workflow.pools.get(task.pool)
+        return pool.balance if pool else None
+    return BY_CAPABILITY if task.capabilities is not None else None
 
 
 def _members(root: ir.Workflow, team: ir.Team) -> dict[str, None]:

@@ -110,6 +110,8 @@ class Step:
     """Ids of tasks, of this plan or of one around it."""
     agents: tuple[str, ...] = ()
     """Ids of every agent that may come to answer: the one, the pool's, the team's."""
+    balance: str | None = None
+    """The strategy that chooses one of them for each attempt; None where there is no choice."""
     output: Schema | None = None
     is_plain: bool = True
     """Whether it has none of `fallback`, `loop` and `retry`."""
@@ -221,6 +223,7 @@ class _AgentFacts(NamedTuple):
     tools: bool
     approve: bool
     max_parallel: bool
+    limits: bool
 
 
 def _agent_facts(root: ir.Workflow, names: tuple[str, ...]) -> _AgentFacts:
@@ -230,7 +233,14 @@ def _agent_facts(root: ir.Workflow, names: tuple[str, ...]) -> _AgentFacts:
         tools=bool(tools),
         approve=any(_approved(root, tool) for tool in tools),
         max_parallel=any(agent.max_parallel is not None for agent in agents),
+        limits=any(agent.limits is not None or _is_limited(root, agent) for agent in agents),
     )
+
+
+def _is_limited(root: ir.Workflow, agent: ir.Agent) -> bool:
+    """Say whether the model of an agent has limits of its own."""
+    model = root.models.get(agent.model or root.model or "")
+    return model is not None and model.limits is not None
 
 
 def _approved(root: ir.Workflow, tool: str) -> bool:
@@ -265,6 +275,8 @@ def _step_features(plan: Plan, step: Step, agents: _AgentFacts) -> Iterator[Feat
         yield Feature.PRIORITY
     if task.max_parallel is not None or agents.max_parallel:
         yield Feature.MAX_PARALLEL
+    if agents.limits:
+        yield Feature.LIMITS
     if isinstance(task, ir.RepeatableTask):
         if step.fallback is not None:
             yield Feature.FALLBACK

@@ -73,8 +73,8 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.LIMITS: _kernel("counted before each model call"),
         Feature.TEAM: _later("teams come"),
         Feature.HIERARCHICAL: _later("hierarchical processes come"),
-        Feature.POOL: _later("pools come"),
-        Feature.CAPABILITIES: _later("choosing an agent by capabilities comes"),
+        Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
+        Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.APPROVE: _later("approving tool calls comes"),
         Feature.ON_RESUME: _later("resuming a run comes"),
     }
