@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -30,6 +29,7 @@ from against_langgraph import langgraph
 from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
 from peers import compile_langgraph, noop, run_langgraph, run_task_group
 from shapes import SHAPES, Graph, critical_path, unequal
+from through_gateway import gateway
 from workflows import build, build_waiting, realistic, wait
 
 ROUNDS = 5
@@ -215,46 +215,6 @@ finally:
     found = frameworks & set(done.stderr.split())
     title = "talea frameworks: frameworks imported"
     yield Row(title, len(found), 0, unit="", note=", ".join(sorted(found)))
-
-
-# The gateway
-
-
-def gateway(rounds: int) -> Iterator[Row]:
-    """CPU time of the gateway's own thread for each replayed call of the real client."""
-    from openai import AsyncOpenAI
-
-    from talea.gateway.cassette import Cassette, Player
-    from talea.gateway.server import Gateway
-
-    text = "A sentence of an ordinary answer, as long as such sentences are. " * 6
-    turns = [{"content": text, "repeat": True}]
-    cassette = Cassette.model_validate({"talea_cassette": 1, "tasks": {"notes": turns}})
-    asked: Any = {"model": "m", "messages": [{"role": "user", "content": text * 5}]}
-    calls = 200
-
-    async def cost(*, stream: bool) -> tuple[float, float]:
-        async with Gateway(Player(cassette)) as server:
-            (thread,) = [t for t in threading.enumerate() if t.name == "talea-gateway"]
-            clock = time.pthread_getcpuclockid(thread.ident or 0)
-            url = server.base_url("notes", "writer")
-            async with AsyncOpenAI(api_key="none", base_url=url, max_retries=0) as client:
-                chunks = 0
-                for count in (20, calls):
-                    start, chunks = time.clock_gettime(clock), 0
-                    for _ in range(count):
-                        answer = await client.chat.completions.create(**asked, stream=stream)
-                        if stream:
-                            chunks += len([chunk async for chunk in answer])
-                    spent = time.clock_gettime(clock) - start
-            return spent / calls * 1e3, chunks / calls
-
-    plain = statistics.median(asyncio.run(cost(stream=False))[0] for _ in range(rounds))
-    yield Row("gateway: a replayed call", plain, 1.0, unit="ms CPU")
-    streamed = [asyncio.run(cost(stream=True)) for _ in range(rounds)]
-    spent, chunks = statistics.median(s for s, _ in streamed), streamed[0][1]
-    bar, note = 3 + 0.6 * chunks, f"{chunks:.0f} chunks"
-    yield Row("gateway: a replayed stream", spent, bar, unit="ms CPU", note=note)
 
 
 ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
