@@ -83,8 +83,9 @@ class AgentTool(Protocol):
         """Call the tool and give its answer as text for the model.
 
         Text arguments are parsed as JSON first. Bad arguments and whatever the tool raises come
-        back as text. Raises `TaskError` where the attempt must end instead: no turns are left to
-        read the answer.
+        back as text. Calls that the model makes at once are to be made at once: each may wait for
+        a person. Raises where the attempt must end instead: `TaskError` when no turns are left to
+        read the answer, `Unanswered` when a person must allow the call and nobody is there.
         """
         ...
 
@@ -123,7 +124,7 @@ class AgentCall(Protocol):
 
     def begin_turn(self) -> None:
         """Announce a model call. Raises `TaskError` where it must not be made: a limit, a turn too
-        many."""
+        many; `Unanswered` where a call of a tool waits for a person."""
         ...
 
     def end_turn(self, usage: Usage | None) -> None:
@@ -157,8 +158,16 @@ Asker = Callable[["AskCall"], Awaitable[Any]]
 
 
 @dataclass(slots=True, frozen=True)
+class Approval:
+    """A call of a tool that a person must allow: what the question is about."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(slots=True, frozen=True)
 class AskCall:
-    """A question to a person."""
+    """A question to a person: of an `ask` task, or whether a tool may be called."""
 
     address: str
     text: str
@@ -166,6 +175,9 @@ class AskCall:
     """What the answer must fit; None for text."""
     asker: Asker
     """How the run itself would have the question answered."""
+    approval: Approval | None = None
+    """The call that is to be allowed, with `true`, `{arguments: …}` or `{refuse: text}`; None where
+    a task asks."""
 
 
 class Unanswered(Exception):

@@ -215,21 +215,29 @@ class ToolCalled:
 
 @dataclass(slots=True)
 class Asked:
-    """A person is asked; `schema` is what the answer must fit."""
+    """A person is asked; `schema` is what the answer must fit. `tool` is there where the question
+    is whether it may be called."""
 
     time: float
     address: str
     text: str
     schema: Any
+    tool: str | None = None
 
 
 @dataclass(slots=True)
 class Answered:
-    """A question was answered, or, with a `refusal`, the answer did not fit and it stays open."""
+    """A question was answered, or, with a `refusal`, the answer did not fit and it stays open.
+
+    `text` is the question's. `again` says that the answer was given before the run was cut off.
+    """
 
     time: float
     address: str
     refusal: str | None
+    text: str
+    answer: Any
+    again: bool = False
 
 
 @dataclass(slots=True)

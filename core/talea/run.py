@@ -43,6 +43,7 @@ from talea.events import Event, Failure, RunEnded, RunMetered, RunStarted, Sink,
 from talea.failures import harmless, said_by
 from talea.kernel import Execution, Run
 from talea.kernel.desks import Desks
+from talea.kernel.people import Earlier
 from talea.load import load
 from talea.plan import Plan, check_inputs, make_plan
 from talea.result import Result, fold
@@ -56,6 +57,7 @@ Answers = Mapping[str, Any] | Iterable[tuple[str, Any]]
 Ask = Callable[[AskCall], Any | Awaitable[Any]]
 """Answers a question, or raises `talea.adapter.Unanswered`; may be async."""
 
+_OF_PEOPLE = frozenset({Feature.ASK, Feature.APPROVE})
 _OF_AGENTS = frozenset({Feature.AGENT, Feature.AGENT_TOOLS, Feature.CONTEXT, Feature.OUTPUT})
 """What the agents' adapter answers for, where it is not the one that schedules."""
 
@@ -78,6 +80,8 @@ class Prepared:
     strategies: Mapping[str, Callable[[], Strategy]] = field(default_factory=dict[str, Any])
     """What makes the strategies by which pools choose, by name."""
     seed: int | None = None
+    earlier: Earlier = field(default_factory=Earlier, init=False)
+    """What people have answered already, where attempts of a run that was cut off go on."""
     result: Result | None = field(default=None, init=False)
     """What it came to; None until it has ended."""
     _root: Run | None = field(default=None, init=False)
@@ -118,7 +122,8 @@ class Prepared:
             asker=self.asker,
             price=cost_of if self.route.wishes.asks_models else None,
             sinks=self.sinks,
-            counts_people=any(step.kind == "ask" for p in plan.plans() for step in p.steps),
+            counts_people=not plan.features.isdisjoint(_OF_PEOPLE),
+            earlier=self.earlier,
         )
         root = self._root = Run(execution, plan, self.inputs)
         execution.record(RunStarted(0.0, self.run_id, plan.name, self.adapter.name))

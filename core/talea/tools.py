@@ -88,6 +88,17 @@ class BoundTool:
             raise TaskError(ErrorType.INVALID_ARGUMENTS, f"tool {self.name!r}: {problem}")
         return self.signature.convert(self.name, arguments) | self.signature.fill(context)
 
+    def problem(self, arguments: Mapping[str, Any]) -> str | None:
+        """Say why arguments do not fit; None if the tool can be called with them."""
+        problem = self.schema.check(arguments)
+        if problem is not None:
+            return problem
+        try:
+            self.signature.convert(self.name, arguments)
+        except TaskError as error:
+            return error.message
+        return None
+
 
 @dataclass(slots=True, frozen=True)
 class Signature:

@@ -96,7 +96,6 @@ def test_compile_gives_the_native_object() -> None:
     [
         ("a: {team: t, prompt: x}", "team"),
         ("a: {value: 1, on_resume: fail}", "on_resume"),
-        ("a: {tool: t}", "approve"),
     ],
 )
 def test_what_is_not_supported_yet_is_refused_by_name(tasks: str, feature: str) -> None:

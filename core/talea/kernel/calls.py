@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from talea import ir
-from talea.adapter import AgentTool, Endpoint
+from talea.adapter import AgentTool, Endpoint, Unanswered, Via
 from talea.errors import ErrorType, TaskError
 from talea.events import (
     AgentContent,
@@ -23,6 +24,7 @@ from talea.events import (
 )
 from talea.expr import compile_template, parse_json, to_text
 from talea.failures import said_by
+from talea.kernel.people import Approvals, changed_note
 from talea.kernel.threads import in_own_context
 from talea.kernel.work import Record
 from talea.schema import Schema
@@ -148,14 +150,19 @@ class Tool:
         """Call the tool and give its answer as text for the model."""
         call = self._call
         call.check_tool_turn()
-        try:
-            read = _read_arguments(arguments)
-        except TaskError as error:
-            return call.refuse_tool(self.name, error)
-        try:
-            return to_text(await call_tool(call.cell, self._tool, read, call.name))
-        except TaskError as error:
-            return f"Error: {error.message}"
+        approvals = call.approvals
+        with approvals.call() if approvals is not None else nullcontext():
+            try:
+                read = allowed = _read_arguments(arguments)
+                if approvals is not None:
+                    allowed = await approvals.allow(self._tool, read)
+            except TaskError as error:
+                return call.refuse_tool(self.name, error)
+            try:
+                text = to_text(await call_tool(call.cell, self._tool, allowed, call.name))
+            except TaskError as error:
+                text = f"Error: {error.message}"
+            return text if allowed == read else text + changed_note(allowed)
 
 
 def _read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
@@ -174,7 +181,7 @@ def _read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
 class Call:
     """One attempt of an agent at a task: `adapter.AgentCall`, as the kernel keeps it."""
 
-    def __init__(self, run: Run, cell: Cell, attempt: int, name: str) -> None:
+    def __init__(self, run: Run, cell: Cell, attempt: int, name: str, via: Via) -> None:
         step = cell.step
         execution = run.execution
         assert step.prompt is not None
@@ -197,6 +204,8 @@ class Call:
         self.tools: Sequence[AgentTool] = tuple(
             Tool(self, run.tools[name]) for name in self.agent.tools
         )
+        asked = frozenset(name for name in self.agent.tools if workflow.tools[name].approve)
+        self.approvals = Approvals(cell, via, asked) if asked else None
         # For free text the model is not asked for JSON, in which it would quote it.
         free = step.output is None or step.output.schema == {"type": "string"}
         self.schema: Schema | None = None if free else step.output
@@ -215,6 +224,11 @@ class Call:
         """The raw text that it came to."""
         self._turns = 0
         self._turn_began: float | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the attempt is over, since nobody is there to allow a call of a tool."""
+        return self.approvals is not None and self.approvals.unanswered
 
     def tell_started(self) -> None:
         """Tell the sinks that the attempt begins, and how it ended once it has."""
@@ -253,6 +267,8 @@ class Call:
     def begin_turn(self) -> None:
         """Announce a model call. Raises `TaskError` where it must not be made."""
         execution = self.run.execution
+        if self.unanswered:
+            raise Unanswered
         if self.failure is not None:
             raise self.failure
         if self.cell.cause is not None:

@@ -13,6 +13,7 @@ from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
 from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage
 from talea.kernel.clock import Clock
 from talea.kernel.desks import Desks
+from talea.kernel.people import Earlier
 from talea.kernel.places import Places
 from talea.kernel.tape import Tape
 from talea.kernel.threads import Threads
@@ -73,6 +74,7 @@ class Execution:
         sinks: Sequence[Sink] = (),
         counts_people: bool = False,
         seed: int | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.adapter = adapter
@@ -97,6 +99,7 @@ class Execution:
         self.asking = 0
         self.session: Any = None
         self.counts_people = counts_people
+        self.earlier = earlier or Earlier()
         self.random = random.Random(seed)
         self.sinks: list[Sink] = list(sinks)
         self.broken_sinks: list[tuple[Sink, Exception]] = []

@@ -202,6 +202,7 @@ async def _pause(cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> 
     if execution.sinks:
         told = cell.run.failure(error, cell.step, cell)
         execution.tell(AttemptFailed(execution.now, cell.address, number, told, seconds))
+    execution.earlier.forget(cell.address)
     counts = execution.counts_people and cell.step.kind in INSIDE
     if counts:
         count_busy(execution, cell, +1)

@@ -6,21 +6,19 @@ awaited, `finish` makes the output of it, and `fail` names what was raised.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from talea import ir
 from talea.adapter import AgentAnswer, AskCall, Unanswered, Via
 from talea.errors import ErrorType, ExpressionError, TaskError
-from talea.events import Answered, Asked
 from talea.failures import to_task_error
 from talea.kernel.calls import Call, call_tool, read_tool, start_tool, tool_failure
 from talea.kernel.outputs import fit, fit_text, read_answer
+from talea.kernel.people import allow, put
 from talea.kernel.work import Cell, Waits, count_busy
-
-_REFUSALS = 100
-"""Unfit answers after which a question counts as one that nobody answers."""
+from talea.tools import BoundTool
 
 
 class Leaf(NamedTuple):
@@ -37,9 +35,31 @@ def _start_tool(cell: Cell, number: int, via: Via) -> Awaitable[Any]:
     tool = cell.tool = cell.run.tools[task.tool]
     template = cell.step.arguments
     arguments: dict[str, Any] = template.render(cell.scope()) if template is not None else {}
+    if cell.run.plan.workflow.tools[task.tool].approve:
+        return _call_allowed(cell, via, tool, arguments)
     if cell.run.execution.sinks:
         return call_tool(cell, tool, arguments)
     return start_tool(cell, tool, arguments)
+
+
+async def _call_allowed(cell: Cell, via: Via, tool: BoundTool, arguments: Mapping[str, Any]) -> Any:
+    """Call a tool once a person has allowed it. Raises `Waits` where nobody is there."""
+    allowed = await _of_person(cell, allow(cell, via, tool, arguments))
+    return await call_tool(cell, tool, allowed)
+
+
+async def _of_person(cell: Cell, answer: Awaitable[Any]) -> Any:
+    """Await a person's answer, while clocks stand still. Raises `Waits` where nobody is there."""
+    execution = cell.run.execution
+    if execution.counts_people:
+        count_busy(execution, cell, -1, +1)
+    try:
+        return await answer
+    except Unanswered:
+        raise Waits from None
+    finally:
+        if execution.counts_people:
+            count_busy(execution, cell, +1, -1)
 
 
 def _finish_tool(cell: Cell, value: Any) -> Any:
@@ -52,14 +72,14 @@ def _finish_tool(cell: Cell, value: Any) -> Any:
 
 
 def _fail_tool(cell: Cell, error: Exception) -> Exception:
-    if isinstance(error, ExpressionError):
-        return error  # Of the template of its arguments.
+    if isinstance(error, Waits | ExpressionError):
+        return error  # It is no word of the tool's.
     assert cell.tool is not None
     return tool_failure(cell.tool, error)
 
 
 def _start_agent(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
-    call = cell.call = Call(cell.run, cell, number, cell.agent_id)
+    call = cell.call = Call(cell.run, cell, number, cell.agent_id, via)
     if cell.run.execution.sinks:
         call.tell_started()
     return via.answer(call)
@@ -68,6 +88,8 @@ def _start_agent(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
 def _finish_agent(cell: Cell, answer: AgentAnswer) -> Any:
     assert cell.call is not None
     cell.call.answer = answer.output
+    if cell.call.unanswered:
+        raise Waits
     if cell.call.failure is not None:
         raise cell.call.failure
     if answer.refusal:
@@ -83,56 +105,19 @@ def _finish_agent(cell: Cell, answer: AgentAnswer) -> Any:
 
 
 def _fail_agent(cell: Cell, error: Exception) -> Exception:
+    if cell.call is not None and cell.call.unanswered:
+        return Waits()
     if cell.call is not None and cell.call.failure is not None:
         return cell.call.failure  # Whatever the framework made of it.
     return error if isinstance(error, ExpressionError) else to_task_error(error)
 
 
-async def _start_ask(cell: Cell, number: int, via: Via) -> Any:
-    """Ask until an answer fits. Raises `Waits` where nobody is there."""
-    execution = cell.run.execution
-    step = cell.step
+def _start_ask(cell: Cell, number: int, via: Via) -> Awaitable[Any]:
+    execution, step = cell.run.execution, cell.step
     assert step.ask is not None
-    address = cell.address
-    call = AskCall(address, step.ask.render(cell.scope()), step.output, execution.ask_person)
-    if execution.sinks:
-        schema = step.output.schema if step.output else None
-        execution.tell(Asked(execution.now, address, call.text, schema))
-    if execution.counts_people:
-        count_busy(execution, cell, -1, +1)
-    try:
-        for _ in range(_REFUSALS):
-            prepared, answer = execution.prepared_answer(address)
-            if not prepared:
-                _keep_question(cell, call)
-                answer = await via.ask(call)
-            elif execution.past is not None and not execution.past.is_shown(address, call.text):
-                refusal = "the question is another one now than the one that was answered"
-                if execution.sinks:
-                    execution.tell(Answered(execution.now, address, refusal))
-                continue
-            value, refusal = read_answer(answer, step.output)
-            if execution.sinks:
-                execution.tell(Answered(execution.now, address, refusal))
-            if refusal is None:
-                return value
-            await asyncio.sleep(0)
-    except Unanswered:
-        raise Waits from None
-    finally:
-        if execution.counts_people:
-            count_busy(execution, cell, +1, -1)
-    raise Waits
-
-
-def _keep_question(cell: Cell, call: AskCall) -> None:
-    """Let the journal know what a person is shown: an answer that comes later is bound to it."""
-    execution = cell.run.execution
-    if execution.journal is not None:
-        schema = call.schema.schema if call.schema else None
-        execution.journal.asked(cell.address, call.text, schema)
-    if execution.past is not None:
-        execution.past.questions.pop(cell.address, None)
+    text = step.ask.render(cell.scope())
+    call = AskCall(cell.address, text, step.output, execution.ask_person)
+    return _of_person(cell, put(execution, via, call, partial(read_answer, schema=step.output)))
 
 
 def _fail_ask(cell: Cell, error: Exception) -> Exception:

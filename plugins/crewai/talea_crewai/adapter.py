@@ -67,6 +67,7 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.ASK: _kernel(
             "the run asks; CrewAI's human_feedback forgets finished tasks beside it"
         ),
+        Feature.APPROVE: _kernel("asked within the tool's call; CrewAI asks no person about one"),
         Feature.PRIORITY: _kernel("CrewAI has none; methods stand in its order"),
         Feature.MAX_PARALLEL: _kernel("CrewAI has none"),
         Feature.ON_FAILURE: _kernel("CrewAI stops at the first error and lets siblings run on"),
@@ -75,7 +76,6 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.HIERARCHICAL: _later("hierarchical processes come"),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
-        Feature.APPROVE: _later("approving tool calls comes"),
         Feature.ON_RESUME: _later("resuming a run comes"),
     }
 

@@ -79,6 +79,9 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.FALLBACK: _kernel("LangGraph has none"),
         Feature.RETRY: _kernel("LangGraph's RetryPolicy knows no retry-after and no error types"),
         Feature.TIMEOUT: _kernel("LangGraph's timeout cannot stand still while a person is asked"),
+        Feature.APPROVE: _kernel(
+            "asked within the tool's call; LangChain's middleware needs a checkpointer"
+        ),
         Feature.PRIORITY: _kernel("LangGraph has none"),
         Feature.MAX_PARALLEL: _kernel("LangGraph's max_concurrency counts nodes of all kinds"),
         Feature.ON_FAILURE: _kernel("LangGraph gives up the whole graph at the first error"),
@@ -87,7 +90,6 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.HIERARCHICAL: _later("hierarchical processes come"),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
-        Feature.APPROVE: _later("approving tool calls comes"),
         Feature.ON_RESUME: _later("resuming a run comes"),
     }
 

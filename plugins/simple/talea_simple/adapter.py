@@ -24,7 +24,6 @@ from talea_simple.scheduler import Schedule, drive
 _LATER = {
     Feature.TEAM: "teams come with a later version",
     Feature.HIERARCHICAL: "hierarchical processes come with a later version",
-    Feature.APPROVE: "approving tool calls comes with a later version",
     Feature.ON_RESUME: "resuming a run comes with a later version",
 }
 _WORK = {

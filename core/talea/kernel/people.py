@@ -1,0 +1,249 @@
+"""Questions to people: one is put until an answer fits it, and some calls of tools are questions.
+
+A question has an address and a text, and an answer belongs to both: what a person said to one text
+is never taken for an answer to another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from talea.adapter import Approval, AskCall, Unanswered, Via
+from talea.errors import ErrorType, TaskError
+from talea.events import Answered, Asked, AttemptFailed, Event
+from talea.expr import parse_json, to_text
+from talea.kernel.wording import approval_text
+from talea.kernel.work import count_busy
+from talea.schema import Schema, compile_schema
+
+if TYPE_CHECKING:
+    from talea.kernel.execution import Execution
+    from talea.kernel.work import Cell
+    from talea.tools import BoundTool
+
+_REFUSALS = 100
+"""Unfit answers after which a question counts as one that nobody answers."""
+_LOOP_TURNS = 10
+"""Turns of the event loop in which a framework begins all tool calls of one answer of a model."""
+_FORMS = 'answer true, {"arguments": {…}} to change them, or {"refuse": "why"}'
+
+
+class Earlier:
+    """What people answered before the run was cut off, for attempts that are made again.
+
+    Each answer is used once, for the same text at the same address, in the order in which they were
+    given.
+    """
+
+    def __init__(self, answers: Iterable[tuple[str, str, Any]] = ()) -> None:
+        self._answers: dict[str, list[tuple[str, Any]]] = {}
+        for address, text, answer in answers:
+            self.add(address, text, answer)
+
+    def add(self, address: str, text: str, answer: Any) -> None:
+        """Keep an answer."""
+        self._answers.setdefault(address, []).append((text, answer))
+
+    def take(self, address: str, text: str) -> tuple[bool, Any]:
+        """Give (True, answer) if there is one, and use it up."""
+        kept = self._answers.get(address, ())
+        for at, (asked, answer) in enumerate(kept):
+            if asked == text:
+                del self._answers[address][at]
+                return True, answer
+        return False, None
+
+    def forget(self, address: str) -> None:
+        """Drop what was answered within an attempt at an address that has failed: in the next one
+        the same call is a call once more."""
+        for other in [one for one in self._answers if one.startswith(f"{address}/")]:
+            del self._answers[other]
+
+    def hear(self, event: Event) -> None:
+        """Take in an event of the run that was cut off; hear all of them, in their order."""
+        match event:
+            case Answered(refusal=None, again=False):
+                self.add(event.address, event.text, event.answer)
+            case AttemptFailed():
+                self.forget(event.address)
+            case _:
+                pass
+
+
+Read = Callable[[Any], tuple[Any, str | None]]
+"""Reads an answer: (value, None), or (None, why it is refused)."""
+
+
+async def put(execution: Execution, via: Via, call: AskCall, read: Read) -> Any:
+    """Put a question until an answer fits. Raises `Unanswered` where nobody is there."""
+    if execution.sinks:
+        schema = call.schema.schema if call.schema else None
+        tool = call.approval.tool if call.approval else None
+        execution.tell(Asked(execution.now, call.address, call.text, schema, tool))
+    for _ in range(_REFUSALS):
+        again, answer = execution.earlier.take(call.address, call.text)
+        if not again:
+            prepared, answer = execution.prepared_answer(call.address)
+            if not prepared:
+                answer = await via.ask(call)
+        value, refusal = read(answer)
+        _tell_answered(execution, call, answer, refusal, again=again)
+        if refusal is None:
+            return value
+        await asyncio.sleep(0)
+    raise Unanswered
+
+
+def _tell_answered(
+    execution: Execution, call: AskCall, answer: Any, refusal: str | None, *, again: bool = False
+) -> None:
+    if execution.sinks:
+        told = Answered(execution.now, call.address, refusal, call.text, answer, again)
+        execution.tell(told)
+
+
+# Approval of a tool's calls --------------------------------------------------------------------
+
+
+async def allow(
+    cell: Cell, via: Via, tool: BoundTool, arguments: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Have a person allow a call, and give the arguments for it: those given, or changed ones.
+
+    Arguments that do not fit are nothing to ask about: the call itself will say so.
+    Raises `TaskError` of type `denied`, and `Unanswered` where nobody is there.
+    """
+    if tool.problem(arguments) is not None:
+        return arguments
+    execution = cell.run.execution
+    call = AskCall(
+        f"{cell.address}/{tool.name}",
+        approval_text(tool.name, arguments),
+        _answer_schema(),
+        execution.ask_person,
+        Approval(tool.name, arguments),
+    )
+    answer: Any = await put(execution, via, call, partial(read_approval, tool))
+    if answer is True:
+        return arguments
+    if "refuse" in answer:
+        why = f": {answer['refuse']}" if answer["refuse"].strip() else ""
+        raise TaskError(ErrorType.DENIED, f"a person refused this call of {tool.name!r}{why}")
+    return answer["arguments"]
+
+
+def read_approval(tool: BoundTool | None, answer: Any) -> tuple[Any, str | None]:
+    """Read a person's word on a call: (value, None), or (None, why it is refused).
+
+    Text is parsed as JSON. Without the tool, changed arguments are not looked at.
+    """
+    if isinstance(answer, str):
+        try:
+            answer = parse_json(answer)
+        except ValueError:
+            return None, _FORMS
+    if _answer_schema().check(answer) is not None:
+        return None, _FORMS
+    if tool is not None and answer is not True and "arguments" in answer:
+        problem = tool.problem(answer["arguments"])
+        if problem is not None:
+            return None, f"the changed arguments do not fit: {problem}"
+    return answer, None
+
+
+@cache
+def _answer_schema() -> Schema:
+    def only(key: str, schema: Any) -> dict[str, Any]:
+        one = {"type": "object", "properties": {key: schema}, "required": [key]}
+        return one | {"additionalProperties": False}
+
+    forms = [{"const": True}, only("arguments", {"type": "object"})]
+    return compile_schema({"anyOf": [*forms, only("refuse", {"type": "string"})]})
+
+
+class Approvals:
+    """The tool calls of one attempt of an agent that needs a person's word on some of them.
+
+    Calls that a model makes at once are asked about at once, but for those of one tool: they share
+    an address, and are asked about one after the other. The attempt's clock stands still while all
+    calls that have begun wait for a person. Where one is not answered the others go on to their
+    ends, and then the attempt is over.
+    """
+
+    def __init__(self, cell: Cell, via: Via, tools: frozenset[str]) -> None:
+        self.unanswered = False
+        """Whether the attempt is over, since it cannot go on without an answer."""
+        self._cell = cell
+        self._via = via
+        self._tools = tools
+        self._begun = 0
+        self._asking = 0
+        self._left = 0
+        self._stands = False
+        self._open: set[str] = set()
+        """Tools with a question that nobody answers."""
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._over = asyncio.Event()
+
+    @contextmanager
+    def call(self) -> Generator[None, None, None]:
+        """Carry out a call, of whatever tool. Raises `Unanswered` once the attempt is over."""
+        if self.unanswered:
+            raise Unanswered
+        self._count(begun=1)
+        try:
+            yield
+        finally:
+            self._count(begun=-1)
+            self._see_whether_over()
+
+    async def allow(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have a person allow a call if the tool needs it; see `allow`."""
+        name = tool.name
+        if name not in self._tools:
+            return arguments
+        self._count(asking=1)
+        try:
+            async with self._turns.setdefault(name, asyncio.Lock()):
+                try:
+                    if name in self._open:
+                        raise Unanswered
+                    return await allow(self._cell, self._via, tool, arguments)
+                except Unanswered:
+                    self._open.add(name)
+            await self._until_over()
+            raise Unanswered
+        finally:
+            self._count(asking=-1)
+
+    async def _until_over(self) -> None:
+        """Wait until no other call can go on."""
+        for _ in range(_LOOP_TURNS):
+            await asyncio.sleep(0)
+        self._left += 1
+        self._see_whether_over()
+        await self._over.wait()
+
+    def _see_whether_over(self) -> None:
+        if self._left and self._left >= self._begun:
+            self.unanswered = True
+            self._over.set()
+
+    def _count(self, begun: int = 0, asking: int = 0) -> None:
+        self._begun += begun
+        self._asking += asking
+        stands = self._asking > 0 and self._asking >= self._begun
+        execution = self._cell.run.execution
+        if stands is not self._stands and execution.counts_people:
+            self._stands = stands
+            change = 1 if stands else -1
+            count_busy(execution, self._cell, -change, change)
+
+
+def changed_note(arguments: Mapping[str, Any]) -> str:
+    """Say to a model, behind a tool's result, with what arguments the tool was called instead."""
+    return f"\n\n(A person changed the arguments of this call to {to_text(arguments)})"
