@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +97,7 @@ def ready(
     )
     cassette = {"talea_cassette": 1, "tasks": turns}
     answerer = StandIn() if turns is None else Player(Cassette.model_validate(cassette))
-    prepared.answerer = Ear(answerer)
+    prepared.route.source = Ear(answerer)
     return prepared
 
 
@@ -112,7 +111,7 @@ async def go(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Seen:
 
     monkeypatch.setattr("talea.gateway.server.Gateway", Listening)
     result = await prepared.run()
-    return Seen(result, made[0].log, prepared.answerer.sent)
+    return Seen(result, made[0].log, prepared.route.source.sent)
 
 
 @pytest.fixture
@@ -422,8 +421,9 @@ def test_a_timeout_ends_the_http_call(
     )
     gone = threading.Event()
     from talea.gateway import server
+    from talea.gateway.service import Service
 
-    converse = server.Gateway._answer
+    converse = Service.answer
 
     async def watched(self: Any, *args: Any) -> bool:
         try:
@@ -431,13 +431,13 @@ def test_a_timeout_ends_the_http_call(
         finally:
             gone.set()
 
-    monkeypatch.setattr(server.Gateway, "_answer", watched)
+    monkeypatch.setattr(Service, "answer", watched)
     ended_within: list[bool] = []
 
     async def main() -> Seen:
         task = asyncio.ensure_future(go(prepared, monkeypatch))
         # Well before the gateway closes: the client itself has hung up.
-        while not prepared.answerer.sent:
+        while not prepared.route.source.sent:
             await asyncio.sleep(0.01)
         original = server.Gateway.close
         monkeypatch.setattr(
@@ -462,7 +462,7 @@ def test_an_interrupt_ends_what_runs_and_leaves_no_thread_behind(
 
     async def main() -> Seen:
         running = asyncio.ensure_future(go(prepared, monkeypatch))
-        while len(prepared.answerer.sent) < 5:
+        while len(prepared.route.source.sent) < 5:
             await asyncio.sleep(0.01)
         prepared.stop()
         return await running
@@ -474,15 +474,14 @@ def test_an_interrupt_ends_what_runs_and_leaves_no_thread_behind(
 
 
 def test_a_map_runs_side_by_side(play: Any) -> None:
-    began = time.monotonic()
     seen = play(
         {"a": {"for_each": list(range(20)), "agent": "w", "prompt": "Go {{ item }}."}},
-        {"a": [{"content": "ok", "fault": {"delay": 0.2}}]},
+        {"a": [{"content": "ok", "fault": {"delay": 1}}]},
     )
     assert seen.result.tasks["a"].output == ["ok"] * 20
-    # All were under way before the first had been answered.
-    assert max(x.began for x in seen.log) < began + 20 * 0.2
-    assert max(x.began for x in seen.log) - min(x.began for x in seen.log) < 2.0
+    # More were under way at once than the event loop's own executor has threads on two cores.
+    spans = [(x.began, x.began + x.duration) for x in seen.log]
+    assert max(sum(a <= began < b for a, b in spans) for began, _ in spans) > 6
 
 
 @STYLES
@@ -507,7 +506,8 @@ def test_eight_runs_of_one_compiled_object_do_not_touch_each_other(
     for prepared in all_prepared:
         prepared.compiled = all_prepared[0].compiled
         prepared.plan = all_prepared[0].plan
-        prepared.endpoints = all_prepared[0].endpoints
+        prepared.route.documents = all_prepared[0].route.documents
+        prepared.route.endpoints = all_prepared[0].route.endpoints
         prepared.tools = all_prepared[0].tools
 
     async def main() -> list[Result]:
@@ -517,8 +517,8 @@ def test_eight_runs_of_one_compiled_object_do_not_touch_each_other(
     assert [result.outputs for result in results] == [{"b": f"m{n}"} for n in range(8)]
     assert [result.usage.model_calls for result in results] == [2] * 8
     for n, prepared in enumerate(all_prepared):
-        assert f"Say {n}." in str(prepared.answerer.sent[0].messages)
-        assert f"Repeat: n{n}" in str(prepared.answerer.sent[1].messages)
+        assert f"Say {n}." in str(prepared.route.source.sent[0].messages)
+        assert f"Repeat: n{n}" in str(prepared.route.source.sent[1].messages)
 
 
 def test_crewais_agents_answer_on_another_schedule(play: Any) -> None:
