@@ -68,6 +68,8 @@ def test_a_framework_comes_to_what_the_oracle_says(way: Way, part: int) -> None:
         seen = observe(sample.workflow, sample.inputs, sample.scenario, way.framework, way.options)
         if way.holds_up:
             certain = facts(interpret(sample.workflow, sample.inputs, sample.scenario))
+            chosen = {key for key in certain if key.endswith(".agent")}  # It rests on time.
+            certain = {key: value for key, value in certain.items() if key not in chosen}
             problems = differences(certain, seen.outcome)
         else:
             problems = wrong(sample.workflow, sample.inputs, sample.scenario, seen.outcome)

@@ -34,7 +34,7 @@ class Sample:
     """A workflow and its scenario.
 
     `continues` says that no part of it stops on a failure, `is_bounded` that limits or bounds on
-    agents are set, `is_timed` that there are timeouts.
+    agents are set, or that there are pools, `is_timed` that there are timeouts.
     """
 
     workflow: Workflow
@@ -91,6 +91,7 @@ class _Builder:
         self.continues = True
         self.is_timed = False
         self.decides_by_type = False
+        self.has_pools = False
 
     # Chance
 
@@ -130,6 +131,12 @@ class _Builder:
         agents: dict[str, Any] = {"w": {"model": "openai/test"}}
         bounded = {"model": "openai/test", "max_parallel": self.random.randint(1, 2)}
         agents["v"] = bounded if (is_scarce := self.often(15)) else agents["w"]
+        pools: dict[str, Any] = {}
+        if self.has_pools:
+            agents["v"] = {**agents["v"], "capabilities": ["c"]}
+            agents["u"] = {"model": "openai/test", "capabilities": ["c", "d"], "max_parallel": 3}
+            balance = self.pick(("least_loaded", "weighted"))
+            pools = {"p": {"agents": ["v", "w"]}, "q": {"agents": ["w", "u"], "balance": balance}}
         document: dict[str, Any] = {
             "name": "sample",
             "process": process,
@@ -137,6 +144,7 @@ class _Builder:
             "inputs": {"n": {"type": "integer", "default": 1}},
             "tools": {"t": {}, "u": {"parameters": {"type": "object", "properties": {"x": {}}}}},
             "agents": agents,
+            "pools": pools,
             "tasks": tasks,
             "workflows": self.workflows,
             "limits": limits,
@@ -149,7 +157,7 @@ class _Builder:
             {"n": 2} if self.often(50) else {},
             Scenario(self.calls, self.answers),
             self.continues,
-            bool(limits) or is_scarce,
+            bool(limits) or is_scarce or self.has_pools,
             self.is_timed or "timeout" in limits,
             self.decides_by_type,
         )
@@ -299,6 +307,9 @@ class _Builder:
     def make_agent(self, inside: _Around, policy: str) -> tuple[dict[str, Any], str]:
         """Ask an agent."""
         task: dict[str, Any] = {"agent": self.pick(("w", "v"))}
+        if self.often(25):
+            self.has_pools = True
+            task = self.pick(({"pool": "p"}, {"pool": "q"}, {"capabilities": ["c"]}))
         task["prompt"] = f"Do {self.content(inside)}"
         if self.often(20):
             task["expected_output"] = f"like {self.content(inside)}"
@@ -424,7 +435,7 @@ class _Builder:
 
     def fallback(self, task: dict[str, Any], inside: _Around) -> Any:
         """Give a fallback; where an output is declared, one that fits, or that is seen too late."""
-        schema = task.get("output", {"type": "string"} if "agent" in task else None)
+        schema = task.get("output", {"type": "string"} if "prompt" in task else None)
         if schema is None or self.often(20):
             return self.content(inside, holes_only=schema is not None, extra=("error.type",))
         fits: dict[str, Any] = {"string": "saved", "integer": "{{ 1 + 1 }}", "array": []}

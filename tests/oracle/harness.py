@@ -36,7 +36,7 @@ def facts(outcome: Outcome) -> Facts:
     for address, task in outcome.tasks.items():
         for field in fields(task):
             # Whether an attempt had begun in the very instant of a stop is left to time.
-            if field.name != "attempts" or task.status != "cancelled":
+            if field.name not in ("attempts", "agent") or task.status != "cancelled":
                 found[f"{address}.{field.name}"] = getattr(task, field.name)
     return found
 

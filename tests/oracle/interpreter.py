@@ -29,6 +29,7 @@ from . import schemas
 from .expressions import WrongExpression, decide, evaluate, render, render_text
 from .graph import Node, nodes_of
 from .schemas import Misfit, takes_raw_text
+from .pools import Bench, Seat
 from .virtual import Cancelled, Clock, Need, Process, Steps, TimedOut, Wait
 
 Names = Mapping[str, Any]
@@ -108,6 +109,8 @@ class Execution:
         self.attempts = Counter[str]()
         self.numbers = Counter[str]()
         self.calls: list[str] = []
+        self.asked: list[str] = []
+        self.bench = Bench(workflow, self.clock)
         self.ends: list[tuple[int, str, str]] = []
         self.model_calls = 0
         self.tokens = 0
@@ -132,7 +135,7 @@ class Execution:
                 self.results[address].attempts = attempts
         return Outcome(
             status, failure.type if failure else None, failure.address if failure else None,
-            outputs, self.results, self.calls, self.ends, self.clock.touched,
+            outputs, self.results, self.calls, self.asked, self.ends, self.clock.touched,
         )  # fmt: skip
 
     def root(self, scope: Scope) -> Steps:
@@ -375,6 +378,8 @@ class Scope:
     def record(self, node: Node, outcome: TaskOutcome) -> None:
         """Note a task's end."""
         address = self.place(node.id)
+        if work := self.works.get(node.id):
+            outcome.agent = work.agent
         self.outcomes[node.id] = outcome
         self.execution.results[plain(address)] = replace(outcome)
         self.execution.ends.append((self.clock.now, address, outcome.status))
@@ -499,6 +504,7 @@ class Work:
     address: str
     values: list[Any] | None
     items: list[Item] = field(default_factory=lambda: list[Item]())
+    agent: str | None = None
 
     @property
     def processes(self) -> list[Process]:
@@ -642,33 +648,68 @@ class Work:
         task = self.node.task
         retry = task.retry if isinstance(task, ir.RepeatableTask) else None
         number = 0
+        seat = Seat()
         while True:
             number += 1
             try:
-                return (yield from self.attempt(address, more, rank))
+                return (yield from self.failing_over(address, more, rank, seat))
             except TaskFailed as failure:
+                seat.keeps = failure.type == "invalid_output"
                 if retry is None or number >= retry.max_attempts or not is_retried(failure, retry):
                     raise
                 assert not retry.jitter, "a pause with jitter cannot be foretold"
                 pause = retry.initial_interval * retry.backoff_factor ** (number - 1)
                 yield Wait(Need.TIME, microseconds(min(retry.max_interval, pause)))
 
+    def failing_over(
+        self, address: str, more: Names, rank: tuple[Any, ...], seat: Seat
+    ) -> Generator[Wait, None, Any]:
+        """Make an attempt; in a pool, by one agent after the other while a model's server fails."""
+        pool = self.scope.execution.bench.pool_of(self.node.task)
+        before, tried = seat.agent, list[str]()
+        while True:
+            without = tried or ([before] if before else [])
+            try:
+                return (yield from self.attempt(address, more, rank, seat, without))
+            except TaskFailed as failure:
+                if not pool or failure.type not in ("rate_limit", "server_error"):
+                    raise
+                assert seat.agent
+                tried.append(seat.agent)
+                seat.keeps = False
+                if not set(pool.agents) - set(tried):
+                    raise
+
     def attempt(
-        self, address: str, more: Names, rank: tuple[Any, ...]
+        self, address: str, more: Names, rank: tuple[Any, ...], seat: Seat, without: list[str]
     ) -> Generator[Wait, None, Any]:
         """Make one attempt: its place, its timeout, its output's check."""
-        task, clock = self.node.task, self.scope.clock
+        task, clock, bench = self.node.task, self.scope.clock, self.scope.execution.bench
         kinds: tuple[str, ...] = ()
+        began = 0
         if isinstance(task, ir.AgentTask | ir.ToolTask):
-            kinds = ("run", f"agent {task.agent}") if isinstance(task, ir.AgentTask) else ("run",)
-            yield from clock.acquire(rank, kinds)
+            choice = bench.choice_for(task, seat, without)
+            kinds = ("run",)
+            if isinstance(task, ir.AgentTask) and not choice:
+                seat.agent = task.agent or seat.agent
+                kinds = ("run", f"agent {seat.agent}")
+            kinds = yield from clock.acquire(rank, kinds, choice)
+            if choice:
+                seat.agent = kinds[-1].removeprefix("agent ")
+            began = clock.now
+            if isinstance(task, ir.AgentTask):
+                bench.begin(seat.agent)
         self.scope.execution.begin_attempt(self.address)
         timeout = task.timeout if isinstance(task, ir.RepeatableTask) else None
         timer = clock.set_timer(microseconds(timeout)) if timeout is not None else None
         try:
-            output = yield from self.do(address, more, rank)
+            output = yield from self.do(address, more, rank, seat.agent)
             schemas.check(output, output_schema(task))
+            bench.end(seat.agent, began, None)
             return output
+        except TaskFailed as failure:
+            bench.end(seat.agent, began, failure.type)
+            raise
         except TimedOut as timed_out:
             raise TaskFailed("timeout", address) from timed_out
         except WrongExpression as wrong:
@@ -682,7 +723,9 @@ class Work:
 
     # The kinds
 
-    def do(self, address: str, more: Names, rank: tuple[Any, ...]) -> Generator[Wait, None, Any]:
+    def do(
+        self, address: str, more: Names, rank: tuple[Any, ...], agent: str | None
+    ) -> Generator[Wait, None, Any]:
         """Do what the task's kind says and give its output."""
         task, names = self.node.task, self.scope.names(**more)
         if isinstance(task, ir.ValueTask):
@@ -690,7 +733,8 @@ class Work:
         if isinstance(task, ir.ToolTask):
             return (yield from self.call_tool(task, address, names))
         if isinstance(task, ir.AgentTask):
-            return (yield from self.call_agent(task, address, names))
+            assert agent
+            return (yield from self.call_agent(task, agent, address, names))
         if isinstance(task, ir.AskTask):
             return (yield from self.ask(task, address, names))
         if isinstance(task, ir.BlockTask):
@@ -718,14 +762,16 @@ class Work:
         return answer
 
     def call_agent(
-        self, task: ir.AgentTask, address: str, names: Names
+        self, task: ir.AgentTask, agent: str, address: str, names: Names
     ) -> Generator[Wait, None, Any]:
         """Ask an agent, which makes one model call."""
         execution = self.scope.execution
+        self.agent = agent
         prompt = render_text(task.prompt, names)
         if task.expected_output is not None:
             render_text(task.expected_output, names)
         execution.begin_model_call(address)
+        execution.asked.append(agent)
         answer = yield from self.call(address, echo=prompt)
         text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
         raw = task.output is None or takes_raw_text(task.output)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 
 class Need(Enum):
@@ -110,6 +110,18 @@ class Timer:
     turn: int = 0
 
 
+class Choice(Protocol):
+    """One of several kinds of places that will do, whichever is free."""
+
+    def options(self) -> list[str]:
+        """Give those that are free."""
+        ...
+
+    def choose(self, options: list[str]) -> str:
+        """Choose one of them."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Waiter:
     """A process that waits for a place of each of some kinds; the lowest rank comes first."""
@@ -117,6 +129,7 @@ class Waiter:
     rank: tuple[Any, ...]
     kinds: tuple[str, ...]
     process: Process
+    choice: Choice | None = None
 
 
 @dataclass(slots=True)
@@ -130,6 +143,7 @@ class Clock:
 
     capacity: dict[str, int] = field(default_factory=dict[str, int])
     ties: Random | None = None
+    held: Callable[[str], bool] = lambda _: False
     now: int = 0
     touched: int = 0
     taken: Counter[str] = field(default_factory=Counter[str])
@@ -187,16 +201,22 @@ class Clock:
                     return
                 self.now = min(time for time, _ in self.due)
 
-    def acquire(self, rank: tuple[Any, ...], kinds: tuple[str, ...]) -> Generator[Wait, None, None]:
-        """Wait for a place of each kind, all at once; among waiters the lowest rank comes first."""
+    def acquire(
+        self, rank: tuple[Any, ...], kinds: tuple[str, ...], choice: Choice | None = None
+    ) -> Generator[Wait, None, tuple[str, ...]]:
+        """Wait for a place of each kind, and of one of a choice, all at once; among waiters the
+        lowest rank comes first. Gives the kinds."""
         assert self.current
-        waiter = Waiter(rank, kinds, self.current)
+        waiter = Waiter(rank, kinds, self.current, choice)
         self.waiters.append(waiter)
         try:
             yield Wait(Need.PLACE)
         finally:
             self.waiters.remove(waiter)
+        if choice:
+            kinds = (*kinds, choice.choose(choice.options()))
         self.taken.update(kinds)
+        return kinds
 
     def release(self, kinds: tuple[str, ...]) -> None:
         """Give a place of each kind back."""
@@ -204,14 +224,21 @@ class Clock:
 
     def give_place(self) -> bool:
         """Give free places to the first waiter that can have them; say whether there was one."""
-        able = [waiter for waiter in self.waiters if all(map(self.is_free, waiter.kinds))]
+        able = [
+            waiter
+            for waiter in self.waiters
+            if all(map(self.is_free, waiter.kinds))
+            and (not waiter.choice or waiter.choice.options())
+        ]
         if not able:
             return False
         min(able, key=lambda waiter: waiter.rank).process.resume()
         return True
 
     def is_free(self, kind: str) -> bool:
-        """Say whether a place of this kind is free."""
+        """Say whether a place of this kind is free, and nothing else holds it up."""
+        if self.held(kind):
+            return False
         return kind not in self.capacity or self.taken[kind] < self.capacity[kind]
 
     def set_timer(self, microseconds: int) -> Timer:

@@ -22,8 +22,10 @@ The files are `cases/*.yaml` beside this module, each a list of cases:
         errors: {a: tool_error at a#1/b}    # of tasks, with full addresses
         recovered: [a]                      # all tasks that are marked so
         attempts: {a: 2}
+        agents: {a: w}                      # the agent of tasks, that of the last call
         absent: [a/x]                       # addresses without a result
         calls: [a, b]                       # full addresses of all calls in the order they begin
+        asked: [w, w]                       # the agents of all calls of agents in that order
         time: 1.5                           # seconds that the run takes
 
 What `expect` leaves out is not looked at, except that a run without `error` has none.
@@ -96,10 +98,15 @@ class Case:
         for address, wanted in expected.get("attempts", {}).items():
             found = tasks[address].attempts if address in tasks else None
             yield f"attempts {address}", found, wanted
+        for address, wanted in expected.get("agents", {}).items():
+            found = tasks[address].agent if address in tasks else None
+            yield f"agents {address}", found, wanted
         for address in expected.get("absent", ()):
             yield f"absent {address}", tasks.get(address), None
         if "calls" in expected:
             yield "calls", outcome.calls, expected["calls"]
+        if "asked" in expected:
+            yield "asked", outcome.asked, expected["asked"]
         if "time" in expected:
             yield "time", outcome.duration, microseconds(expected["time"])
 
@@ -122,7 +129,7 @@ def _case(data: dict[str, Any]) -> Case:
         raise ValueError(f"{data.get('case')}: unknown keys {unknown}")
     known = {
         "status", "error", "outputs", "tasks", "values", "errors", "recovered", "attempts",
-        "absent", "calls", "time",
+        "agents", "absent", "calls", "asked", "time",
     }  # fmt: skip
     if unknown := data["expect"].keys() - known:
         raise ValueError(f"{data['case']}: unknown expectations {unknown}")

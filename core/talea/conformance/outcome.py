@@ -21,6 +21,7 @@ class TaskOutcome:
     error_address: str | None = None
     recovered: bool = False
     attempts: int = 0
+    agent: str | None = None
 
 
 @dataclass(slots=True)
@@ -28,7 +29,8 @@ class Outcome:
     """How a run ended. `tasks` is by address without `#n`; times are in microseconds.
 
     `calls` holds the full address of every call of a tool or agent, in the order in which they
-    began. `ends` holds (time, full address, status) of every task that ended.
+    began, and `asked` the agents of those that were calls of agents. `ends` holds (time, full
+    address, status) of every task that ended.
     """
 
     status: str
@@ -37,11 +39,12 @@ class Outcome:
     outputs: Any
     tasks: dict[str, TaskOutcome]
     calls: list[str]
+    asked: list[str]
     ends: list[tuple[int, str, str]]
     duration: int
 
 
-def outcome_of(result: Result, events: list[Event], calls: list[str]) -> Outcome:
+def outcome_of(result: Result, events: list[Event], calls: list[str], asked: list[str]) -> Outcome:
     """Tell a result as the oracle tells it, with the full addresses that events hold."""
     addresses: dict[str, str | None] = {}
     ends: list[tuple[int, str, str]] = []
@@ -61,6 +64,7 @@ def outcome_of(result: Result, events: list[Event], calls: list[str]) -> Outcome
             addresses.get(address) if task.error else None,
             task.recovered,
             task.attempts,
+            task.agent,
         )
         for address, task in result.tasks.items()
     }
@@ -73,6 +77,7 @@ def outcome_of(result: Result, events: list[Event], calls: list[str]) -> Outcome
         result.outputs,
         tasks,
         calls,
+        asked,
         ends,
         microseconds(result.duration),
     )

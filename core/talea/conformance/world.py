@@ -58,6 +58,7 @@ class World:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.calls: list[str] = []
+        self.asked: list[str] = []
         self.numbers = Counter[str]()
         self.refused: set[tuple[str, int]] = set()
 
@@ -126,6 +127,7 @@ class Agents(Adapter[None]):
     async def answer(self, call: AgentCall) -> AgentAnswer:
         """Answer with one model call."""
         call.begin_turn()
+        self.world.asked.append(call.name)
         result, tokens = await self.world.call(call.address, echo=call.prompt)
         call.end_turn(Usage(input_tokens=tokens))
         text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
@@ -167,7 +169,7 @@ async def observe_here(
     )
     prepared.agents = Agents(world)
     result = await prepared.run()
-    outcome = outcome_of(result, events, world.calls)
+    outcome = outcome_of(result, events, world.calls, world.asked)
     return Observation(outcome, order.problems(workflow, events), result, events)
 
 
