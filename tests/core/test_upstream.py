@@ -24,6 +24,7 @@ from talea.errors import ErrorType, TaskError, UsageError
 from talea.gateway import upstream
 from talea.gateway.cassette import Cassette, Player, Turn
 from talea.gateway.meter import Exchange
+from talea.gateway.passing import one_by_one
 from talea.gateway.server import Door, Gateway
 from talea.gateway.standin import StandIn
 from talea.gateway.upstream import Upstream
@@ -206,6 +207,22 @@ def test_streams_event_by_event_and_learns_what_was_used(
     assert (exchange.status, exchange.error, exchange.output_tokens) == (200, None, 2)
     assert turn is not None
     assert turn.content == "Hello 🐈."
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_an_events_end_may_come_in_parts(end: bytes, size: int) -> None:
+    events = [b"data: 1\ndata: 2\n\n", b": so\n\n", b"data: 3\n\n", b"data: cut"]
+    sent = [event.replace(b"\n", end) for event in events]
+    body = b"".join(sent)
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+
+    async def split() -> list[bytes]:
+        return [event async for event in upstream._split(one_by_one(pieces))]
+
+    found = asyncio.run(split())
+    assert [event.strip() for event in found] == [event.strip() for event in sent]
+    assert b"".join(found) == body
 
 
 def test_a_client_that_leaves_with_the_end_mark_has_had_all() -> None:
