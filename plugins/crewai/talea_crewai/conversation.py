@@ -65,6 +65,8 @@ class Conversation:
     """The model's name of a tool → CrewAI's."""
     _asked: dict[str, Message] = field(default_factory=dict[str, Message])
     """Tool calls as the model sent them, by the id that CrewAI knows them by."""
+    _begun: dict[str, asyncio.Task[str]] = field(default_factory=dict[str, asyncio.Task[str]])
+    """Tool calls that have begun, by the same id."""
     _ids: itertools.count[int] = field(default_factory=itertools.count)
     _opening: int | None = None
     _running: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
@@ -177,11 +179,19 @@ class Conversation:
         return given
 
     async def call_tool(self, key: str) -> str:
-        """Carry out a tool call of the model's. Raises `TaskError` where the attempt must end."""
+        """Carry out a tool call of the model's. Raises what `AgentTool.call` raises.
+
+        CrewAI comes for the calls of one answer from a few threads, in no certain order. The first
+        that comes begins them all in the model's order, since each may wait for a person.
+        """
         if self.failure is not None:
             raise Over("the attempt is over")
-        asked = self._asked[key]
-        return await self.answer_tool_call(asked)
+        if key not in self._begun:
+            for other in [one for one in self._asked if one not in self._begun]:
+                begun = asyncio.create_task(self._kept(self.answer_tool_call(self._asked[other])))
+                begun.add_done_callback(_hear_out)
+                self._begun[other] = begun
+        return await self._begun[key]
 
     async def answer_tool_call(self, asked: Message) -> str:
         """Give the text that answers a tool call."""
@@ -201,6 +211,12 @@ class Conversation:
         if broken is not None and not isinstance(broken, Over):
             raise broken
         raise TaskError(ErrorType.INTERNAL, "CrewAI ended the agent before it had answered")
+
+
+def _hear_out(task: asyncio.Task[str]) -> None:
+    """Take note of how a task ended, also where nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 UNKNOWN = "unknown_tool"
