@@ -122,9 +122,12 @@ class AgentCall(Protocol):
     streams: bool
     """Whether somebody listens to pieces of text, so that streaming is worth its cost."""
 
-    def begin_turn(self) -> None:
-        """Announce a model call. Raises `TaskError` where it must not be made: a limit, a turn too
-        many; `Unanswered` where a call of a tool waits for a person."""
+    async def begin_turn(self) -> None:
+        """Announce a model call, and wait for as long as rates hold it up.
+
+        Raises `TaskError` where it must not be made: a limit, a turn too many; `Unanswered` where a
+        call of a tool waits for a person.
+        """
         ...
 
     def end_turn(self, usage: Usage | None) -> None:

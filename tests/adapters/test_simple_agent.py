@@ -78,7 +78,7 @@ class Call:
     usages: list[Usage | None] = field(default_factory=list["Usage | None"])
     heard: list[str] = field(default_factory=list[str])
 
-    def begin_turn(self) -> None:
+    async def begin_turn(self) -> None:
         self.turns += 1
         assert self.turns <= self.max_turns
 
@@ -317,7 +317,7 @@ def test_calls_in_the_last_allowed_answer_are_not_run() -> None:
 
 def test_the_kernels_word_against_a_turn_ends_the_call() -> None:
     class Limited(Call):
-        def begin_turn(self) -> None:
+        async def begin_turn(self) -> None:
             raise TaskError(ErrorType.LIMIT_EXCEEDED, "max_model_calls is 0")
 
     async def work() -> None:

@@ -236,7 +236,7 @@ def test_another_frameworks_agents_on_this_schedule(monkeypatch: pytest.MonkeyPa
 
     class Parrot(SimpleAdapter):
         async def answer(self, call: AgentCall) -> AgentAnswer:
-            call.begin_turn()
+            await call.begin_turn()
             call.end_turn(None)
             return AgentAnswer(f"{call.name} says {call.prompt}")
 

@@ -28,8 +28,8 @@ from talea.ir import OnFailure, Trigger
 from . import schemas
 from .expressions import WrongExpression, decide, evaluate, render, render_text
 from .graph import Node, nodes_of
-from .schemas import Misfit, takes_raw_text
 from .pools import Bench, Seat
+from .schemas import Misfit, takes_raw_text
 from .virtual import Cancelled, Clock, Need, Process, Steps, TimedOut, Wait
 
 Names = Mapping[str, Any]

@@ -126,7 +126,7 @@ class Agents(Adapter[None]):
 
     async def answer(self, call: AgentCall) -> AgentAnswer:
         """Answer with one model call."""
-        call.begin_turn()
+        await call.begin_turn()
         self.world.asked.append(call.name)
         result, tokens = await self.world.call(call.address, echo=call.prompt)
         call.end_turn(Usage(input_tokens=tokens))

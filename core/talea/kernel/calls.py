@@ -25,6 +25,7 @@ from talea.events import (
 from talea.expr import compile_template, parse_json, to_text
 from talea.failures import said_by
 from talea.kernel.people import Approvals, changed_note
+from talea.kernel.rates import Allowance
 from talea.kernel.threads import in_own_context
 from talea.kernel.work import Record
 from talea.schema import Schema
@@ -224,6 +225,10 @@ class Call:
         """The raw text that it came to."""
         self._turns = 0
         self._turn_began: float | None = None
+        desk = execution.desks.of(workflow, name) if execution.desks else None
+        self._allowance: Allowance | None = None
+        if desk is not None and cell.grant is not None:
+            self._allowance = cell.grant.allowance(desk, execution.clock.time)
 
     @property
     def unanswered(self) -> bool:
@@ -264,9 +269,12 @@ class Call:
             self.answer,
         )
 
-    def begin_turn(self) -> None:
-        """Announce a model call. Raises `TaskError` where it must not be made."""
+    async def begin_turn(self) -> None:
+        """Announce a model call, and wait for as long as the agent's rates hold it up. Raises
+        `TaskError` where it must not be made."""
         execution = self.run.execution
+        if self._allowance is not None:
+            await self._allowance.begin()
         if self.unanswered:
             raise Unanswered
         if self.failure is not None:
@@ -288,6 +296,8 @@ class Call:
         """Report what the model call used; None if the framework does not tell."""
         execution = self.run.execution
         used = usage or Usage()
+        if self._allowance is not None:
+            self._allowance.end(used.input_tokens + used.output_tokens)
         if used.cost is None and execution.price is not None:
             used.cost = execution.price(self.endpoint, used)
         for total in self.run.usages(self.cell.step.index):

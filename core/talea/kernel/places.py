@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
@@ -39,8 +39,18 @@ class Grant:
 
     began: float
     desk: Desk | None = None
-    allowance: Allowance | None = None
     loads: dict[str, int] | None = None
+    allowances: list[Allowance] = field(default_factory=list[Allowance])
+    """What the attempt's agents may ask their models; the place's own agent comes first."""
+
+    def allowance(self, desk: Desk, time: Callable[[], float]) -> Allowance | None:
+        """Give what an agent at work in this place may ask; None where it has no rates."""
+        if not desk.rates:
+            return None
+        if desk is not self.desk:
+            self.allowances.append(Allowance(desk.rates, time))
+            return self.allowances[-1]
+        return self.allowances[0]
 
 
 _Waiter = tuple[Rank, int, "asyncio.Future[Grant]", Request | None]
@@ -117,8 +127,8 @@ class Places:
     def release(self, grant: Grant, failure: TaskError | None = None) -> None:
         """Give a place back; `failure` says how the attempt failed, or that it was interrupted."""
         self._taken -= 1
-        if grant.allowance is not None:
-            grant.allowance.end(None)
+        for allowance in grant.allowances:
+            allowance.end(None)
         if grant.desk is not None:
             grant.desk.release(grant.began, self._loop.time(), failure)
             self._look(grant.desk)
@@ -173,10 +183,12 @@ class Places:
             loads = line.pool.loads() if self._tells else None
         if desk is None:
             return Grant(now)
-        allowance = Allowance(desk.rates, self._loop.time) if desk.rates else None
+        grant = Grant(now, desk, loads)
+        if desk.rates:
+            grant.allowances.append(Allowance(desk.rates, self._loop.time, is_given=True))
         desk.take()
         self._look(desk)
-        return Grant(now, desk, allowance, loads)
+        return grant
 
     def _next(self) -> _Line | None:
         """Find the line whose first waiter ranks best among those that may be given a place."""

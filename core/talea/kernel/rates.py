@@ -91,15 +91,25 @@ def ready_at(rates: Sequence[Rate], now: float) -> float:
 
 
 class Allowance:
-    """The model calls of one attempt. With its place it is given the first one."""
+    """The model calls of one attempt of an agent.
 
-    def __init__(self, rates: Sequence[Rate], time: Callable[[], float]) -> None:
+    With `is_given` the first one is counted at once: whoever has a place need not wait for it.
+    """
+
+    def __init__(
+        self, rates: Sequence[Rate], time: Callable[[], float], *, is_given: bool = False
+    ) -> None:
         self._rates = rates
         self._time = time
-        self._is_given = True
+        self._is_given = is_given
+        self._is_open = False
+        if is_given:
+            self._count(time())
+
+    def _count(self, now: float) -> None:
         self._is_open = True
-        for rate in rates:
-            rate.begin(time())
+        for rate in self._rates:
+            rate.begin(now)
 
     async def begin(self) -> None:
         """Wait until a call may be made, and count it."""
@@ -109,9 +119,7 @@ class Allowance:
         self.end(None)
         while (at := ready_at(self._rates, now := self._time())) > now:
             await self._wait(at - now)
-        self._is_open = True
-        for rate in self._rates:
-            rate.begin(now)
+        self._count(now)
 
     async def _wait(self, seconds: float) -> None:
         changed = asyncio.Event()

@@ -114,7 +114,7 @@ class Model(OpenAICompletion):
         if call.tools:
             params["tools"] = [_offer(tool) for tool in call.tools]
         client: AsyncOpenAI = self._get_async_client()
-        call.begin_turn()
+        await call.begin_turn()
         create = cast("Any", client.chat.completions.create)
         answered = await create(**params)
         reply = await collect(answered, call.stream_text) if call.streams else read(answered)

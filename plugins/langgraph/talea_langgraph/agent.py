@@ -151,7 +151,7 @@ class _ModelAtHand(BaseChatModel):
     async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> AIMessage:
         """Make one model call."""
         at: Answering = get_runtime(Answering).context
-        at.call.begin_turn()
+        await at.call.begin_turn()
         at.turns += 1
         model = at.model.bind_tools(self.tools) if self.tools else at.model
         messages = input if at.system is None else [at.system, *input]

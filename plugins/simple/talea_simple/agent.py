@@ -93,7 +93,7 @@ async def answer(call: AgentCall) -> AgentAnswer:
         messages.append({"role": "user", "content": call.feedback})
     tools = {tool.name: tool for tool in call.tools}
     for turn in range(call.max_turns):
-        call.begin_turn()
+        await call.begin_turn()
         reply = await _ask(call, client, {**request, "messages": messages})
         call.end_turn(reply.usage)
         if reply.refusal:

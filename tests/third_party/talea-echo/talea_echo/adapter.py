@@ -34,6 +34,6 @@ class EchoAdapter(Adapter):
                 group.create_task(work(i))
 
     async def answer(self, call):
-        call.begin_turn()
+        await call.begin_turn()
         call.end_turn(None)
         return AgentAnswer(call.prompt)
