@@ -214,6 +214,19 @@ class ToolCalled:
 
 
 @dataclass(slots=True)
+class Delegated:
+    """An agent of a team gave a piece of work to a member, which is done; or, where it is not the
+    manager, handed the conversation over. `error` says how the member failed."""
+
+    time: float
+    address: str
+    agent: str
+    to: str
+    task: str
+    error: Failure | None
+
+
+@dataclass(slots=True)
 class Asked:
     """A person is asked; `schema` is what the answer must fit. `tool` is there where the question
     is whether it may be called."""
@@ -366,6 +379,7 @@ Event = (
     | ModelCalled
     | TextStreamed
     | ToolCalled
+    | Delegated
     | Asked
     | Answered
     | TaskWaiting

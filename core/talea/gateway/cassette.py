@@ -163,6 +163,7 @@ class Handoff(Document):
     """An agent hands the conversation over to another."""
 
     to: str
+    message: str | None = Field(default=None, description="What the next one has to know.")
 
 
 class Turn(Document):
@@ -179,6 +180,16 @@ class Turn(Document):
     repeat: StrictBool = Field(
         default=False, description="On the last turn: every further call is answered with it."
     )
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls of tools, those of a team's own among them (`talea.kernel.team`)."""
+        if self.delegate is not None:
+            return (ToolCall(name="delegate", arguments=self.delegate.model_dump()),)
+        if self.handoff is not None:
+            told = self.handoff.model_dump(exclude_none=True)
+            return (ToolCall(name="hand_over", arguments=told),)
+        return self.tool_calls
 
     @property
     def text(self) -> str | None:

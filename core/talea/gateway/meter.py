@@ -57,7 +57,7 @@ class Exchange:
 
     def tell(self, turn: Turn) -> None:
         """Note what was answered."""
-        self.tools_called = tuple(called.name for called in turn.tool_calls)
+        self.tools_called = tuple(called.name for called in turn.calls)
         self.input_tokens = turn.usage.input_tokens or 0
         self.output_tokens = turn.usage.output_tokens or 0
         self.cost = turn.usage.cost

@@ -102,7 +102,7 @@ def make_reply(call: Call, turn: Turn) -> Reply:
     refusal = fault.refusal if fault is not None else None
     calls = tuple(
         (f"call_{digest}{index}", called.name, called.arguments_text)
-        for index, called in enumerate(turn.tool_calls)
+        for index, called in enumerate(turn.calls)
     )
     written = len(text or "") + len(refusal or "") + sum(len(n) + len(a) for _, n, a in calls)
     read = call.request.prompt_characters

@@ -154,7 +154,7 @@ class Tool:
         approvals = call.approvals
         with approvals.call() if approvals is not None else nullcontext():
             try:
-                read = allowed = _read_arguments(arguments)
+                read = allowed = read_arguments(arguments)
                 if approvals is not None:
                     allowed = await approvals.allow(self._tool, read)
             except TaskError as error:
@@ -166,7 +166,8 @@ class Tool:
             return text if allowed == read else text + changed_note(allowed)
 
 
-def _read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
+def read_arguments(arguments: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    """Read what a model gave a tool. Raises `TaskError` where it is no JSON object."""
     if not isinstance(arguments, str):
         return arguments
     try:
@@ -188,11 +189,9 @@ class Call:
         assert step.prompt is not None
         names = cell.scope()
         workflow = run.plan.workflow
-        record = run.records[step.index]
-        if isinstance(record, Record):
-            record.agent = name
         self.run = run
         self.cell = cell
+        self.note_agent(name)
         self.address = cell.address
         self.attempt = attempt
         self.name = name
@@ -235,17 +234,25 @@ class Call:
         """Whether the attempt is over, since nobody is there to allow a call of a tool."""
         return self.approvals is not None and self.approvals.unanswered
 
-    def tell_started(self) -> None:
-        """Tell the sinks that the attempt begins, and how it ended once it has."""
+    def note_agent(self, name: str) -> None:
+        """Note in the task's record who answers."""
+        record = self.run.records[self.cell.step.index]
+        if isinstance(record, Record):
+            record.agent = name
+
+    def tell_started(self, *, for_task: bool = True) -> None:
+        """Tell the sinks that the attempt begins; and, if it is the task's, how it has ended."""
         execution, at = self.run.execution, self.endpoint
         execution.tell(
             AgentStarted(
                 execution.now, self.address, self.attempt, self.name, at.provider, at.model
             )
         )
-        self.cell.told = self._tell_ended
+        if for_task:
+            self.cell.told = self.tell_ended
 
-    def _tell_ended(self, status: Status, error: Failure | None) -> None:
+    def tell_ended(self, status: Status, error: Failure | None) -> None:
+        """Tell the sinks how the attempt ended."""
         execution = self.run.execution
         if self._turn_began is not None and status is not Status.SUCCEEDED:
             gone = Failure(ErrorType.INTERRUPTED.value, "nobody waits any more", self.address)

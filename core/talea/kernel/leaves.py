@@ -17,6 +17,7 @@ from talea.failures import to_task_error
 from talea.kernel.calls import Call, call_tool, read_tool, start_tool, tool_failure
 from talea.kernel.outputs import fit, fit_text, read_answer
 from talea.kernel.people import allow, put
+from talea.kernel.team import Work
 from talea.kernel.work import Cell, Waits, count_busy
 from talea.tools import BoundTool
 
@@ -85,6 +86,10 @@ def _start_agent(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
     return via.answer(call)
 
 
+def _start_team(cell: Cell, number: int, via: Via) -> Awaitable[AgentAnswer]:
+    return Work(cell, number, via).answer()
+
+
 def _finish_agent(cell: Cell, answer: AgentAnswer) -> Any:
     assert cell.call is not None
     cell.call.answer = answer.output
@@ -131,5 +136,6 @@ def _finish_ask(cell: Cell, value: Any) -> Any:
 LEAVES = {
     "tool": Leaf(_start_tool, _finish_tool, _fail_tool),
     "agent": Leaf(_start_agent, _finish_agent, _fail_agent),
+    "team": Leaf(_start_team, _finish_agent, _fail_agent),
     "ask": Leaf(_start_ask, _finish_ask, _fail_ask),
 }

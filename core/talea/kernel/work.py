@@ -126,6 +126,8 @@ class Cell:
     """Tells the sinks how the attempt ended, where they were told that it began."""
     feedback: str | None = None
     conversation: Any = None
+    speaker: str | None = None
+    """Which member of a team has the conversation."""
     calls = 0
     """How many tool calls it has made in this attempt, or in the conversation it goes on with."""
     k: int | None = None

@@ -72,11 +72,14 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.MAX_PARALLEL: _kernel("CrewAI has none"),
         Feature.ON_FAILURE: _kernel("CrewAI stops at the first error and lets siblings run on"),
         Feature.LIMITS: _kernel("counted before each model call"),
-        Feature.TEAM: _later("teams come"),
+        Feature.TEAM: _kernel(
+            "an Agent for each, with a tool to delegate or hand over; a hierarchical Process may"
+            " finish without its manager, and hides a member's failure"
+        ),
         Feature.HIERARCHICAL: _later("hierarchical processes come"),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
-        Feature.ON_RESUME: _later("resuming a run comes"),
+        Feature.ON_RESUME: _kernel("judged when the run goes on, from the journal"),
     }
 
     def compile(self, plan: Plan, options: Options) -> Compiled:

@@ -86,11 +86,11 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.MAX_PARALLEL: _kernel("LangGraph's max_concurrency counts nodes of all kinds"),
         Feature.ON_FAILURE: _kernel("LangGraph gives up the whole graph at the first error"),
         Feature.LIMITS: _kernel("counted before each model call"),
-        Feature.TEAM: _later("teams come"),
+        Feature.TEAM: _native("create_agent for each; a tool delegates to a member, or hands over"),
         Feature.HIERARCHICAL: _later("hierarchical processes come"),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
-        Feature.ON_RESUME: _later("resuming a run comes"),
+        Feature.ON_RESUME: _kernel("judged when the run goes on, from the journal"),
     }
 
     def compile(self, plan: Plan, options: Options) -> Any:

@@ -22,13 +22,12 @@ from talea.plan import Plan
 from talea_simple.scheduler import Schedule, drive
 
 _LATER = {
-    Feature.TEAM: "teams come with a later version",
     Feature.HIERARCHICAL: "hierarchical processes come with a later version",
-    Feature.ON_RESUME: "resuming a run comes with a later version",
 }
 _WORK = {
     "agent": "the agent's own loop: a model call, its tools side by side, the next call",
     "tool": "a call of the tool",
+    "team": "the agents of the team, each by its own loop; the manager has a tool to delegate",
     "value": "the value",
     "ask": "a question to the run's own person",
     "tasks": "a schedule of what is inside",

@@ -1,0 +1,324 @@
+"""Teams: an attempt in which several agents answer, each through the framework's own agent.
+
+A manager has, besides its own tools, one to delegate: its call is the member's whole answer. In a
+team without a manager the member who has the conversation has one to hand it over: that ends its
+own answer, and the next member goes on. So every framework runs teams with what it has: agents
+that call tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, cast
+
+from talea import ir
+from talea.adapter import AgentAnswer, Unanswered, Via
+from talea.errors import ErrorType, TaskError
+from talea.events import Delegated, Failure, Status
+from talea.failures import to_task_error
+from talea.kernel.calls import Call, read_arguments
+from talea.kernel.work import Cell
+
+DELEGATE, HAND_OVER = "delegate", "hand_over"
+"""The names of the two tools, as cassettes know them."""
+
+_ENDS_ALL = frozenset({ErrorType.LIMIT_EXCEEDED, ErrorType.REPLAY_EXHAUSTED, ErrorType.INTERRUPTED})
+"""Errors of a member that end the attempt; any other is told to the manager."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many model calls a team still has, those of the teams in it included."""
+
+    team: str
+    most: int
+    around: Budget | None = None
+    used: int = 0
+
+    def chain(self) -> Sequence[Budget]:
+        """Give this budget, and those of the teams around."""
+        return [self, *(self.around.chain() if self.around else ())]
+
+
+@dataclass(slots=True)
+class Handover:
+    """That a conversation goes to another member, with what it is told."""
+
+    to: str
+    message: str
+
+
+class MemberCall(Call):
+    """The call of one agent of a team."""
+
+    def __init__(
+        self, work: Work, name: str, prompt: str, budget: Budget, *, is_manager: bool
+    ) -> None:
+        super().__init__(work.cell.run, work.cell, work.number, name, work.via)
+        self.prompt = prompt
+        self.budget = budget
+        self.handover: Handover | None = None
+        self._work = work
+        work.calls.append(self)
+        if is_manager:
+            self.max_turns = budget.most  # The team's own bound takes the place of its agent's.
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the attempt is over, since nobody is there to allow a call of one's tools."""
+        return any(Call.unanswered.__get__(call) for call in self._work.calls)
+
+    async def begin_turn(self) -> None:
+        """Announce a model call; it counts for the team, and for those around."""
+        self.check_budget()
+        for budget in self.budget.chain():
+            budget.used += 1  # At once: members who work side by side share what is left.
+        await super().begin_turn()
+
+    def check_budget(self) -> None:
+        """Refuse what no model call of the team is left for."""
+        for budget in self.budget.chain():
+            if budget.used >= budget.most:
+                raise self.end(
+                    TaskError(
+                        ErrorType.TURNS_EXHAUSTED,
+                        f"max_turns of the team {budget.team!r} is {budget.most}",
+                        self.address,
+                    )
+                )
+
+    def end(self, error: TaskError) -> TaskError:
+        """Have the call end with an error, whatever the framework makes of it."""
+        self.failure = self.failure or error
+        return self.failure
+
+
+class Work:
+    """One attempt of a team task."""
+
+    def __init__(self, cell: Cell, number: int, via: Via) -> None:
+        self.cell = cell
+        self.number = number
+        self.via = via
+        self.teams = cell.run.plan.workflow.teams
+        self.calls: list[MemberCall] = []
+
+    async def answer(self) -> AgentAnswer:
+        """Have the team answer. Raises `TaskError`, or a framework's own error."""
+        task = self.cell.step.task
+        assert isinstance(task, ir.TeamTask)
+        assert self.cell.step.prompt is not None
+        named = isinstance(task.team, str)
+        team = self.teams[task.team] if isinstance(task.team, str) else task.team
+        name = cast("str", task.team) if named else self.cell.step.id
+        prompt = self.cell.step.prompt.render(self.cell.scope())
+        return await self._team(team, prompt, Budget(name, team.max_turns), is_whole=True)
+
+    async def _team(
+        self, team: ir.Team, prompt: str, budget: Budget, *, is_whole: bool
+    ) -> AgentAnswer:
+        if team.manager is not None:
+            call = MemberCall(self, team.manager, prompt, budget, is_manager=True)
+            call.tools = (*call.tools, Delegation(self, call, team))
+            return await self._answer(call, is_whole=is_whole)
+        assert team.start is not None
+        speaker, said = team.start, list[str]()
+        if is_whole and self.cell.conversation is not None:
+            speaker = self.cell.speaker or speaker  # It goes on where its output was refused.
+        while True:
+            if speaker in self.teams and speaker not in self.cell.run.plan.workflow.agents:
+                return await self._inner(speaker, _with_notes(prompt, said), budget)
+            call = MemberCall(self, speaker, _with_notes(prompt, said), budget, is_manager=False)
+            others = [member for member in team.members if member != speaker]
+            if others:
+                call.tools = (*call.tools, HandingOver(self, call, others))
+            self.cell.speaker = speaker
+            try:
+                return await self._answer(call, is_whole=is_whole)
+            except Exception:
+                if call.handover is None:
+                    raise
+            said.append(f"{speaker} handed over to {call.handover.to}. {call.handover.message}")
+            speaker = call.handover.to
+            self.cell.conversation = self.cell.feedback = None
+
+    async def ask(self, member: str, task: str, budget: Budget) -> str:
+        """Have a member do a piece of work; give its answer as text. Raises `TaskError`."""
+        if member in self.cell.run.plan.workflow.agents:
+            call = MemberCall(self, member, task, budget, is_manager=False)
+            answer = await self._answer(call, is_whole=False)
+        else:
+            answer = await self._inner(member, task, budget)
+        if answer.refusal:
+            raise TaskError(ErrorType.REFUSED, f"the model refused: {answer.refusal}")
+        if not answer.output or not answer.output.strip():
+            raise TaskError(ErrorType.INVALID_OUTPUT, "the model gave an empty answer")
+        return answer.output
+
+    async def _inner(self, name: str, task: str, budget: Budget) -> AgentAnswer:
+        team = self.teams[name]
+        return await self._team(team, task, Budget(name, team.max_turns, budget), is_whole=False)
+
+    async def _answer(self, call: MemberCall, *, is_whole: bool) -> AgentAnswer:
+        """Have one agent answer. `is_whole` says that its answer is that of the whole task."""
+        cell = self.cell
+        told = bool(cell.run.execution.sinks)
+        if is_whole:
+            cell.call = call
+        else:
+            call.schema, call.expected_output, call.context = None, None, ()
+            call.feedback = call.conversation = None
+            call.note_agent(self.cell.call.name if self.cell.call else call.name)
+        if told:
+            call.tell_started(for_task=is_whole)
+        ending, failure = Status.CANCELLED, None
+        try:
+            answer = await self.via.answer(call)
+            call.answer = answer.output
+            if call.unanswered:
+                raise Unanswered
+            if call.failure is not None:
+                raise call.failure
+            ending = Status.SUCCEEDED
+            return answer
+        except Unanswered:
+            raise
+        except Exception as error:
+            if call.unanswered:
+                raise Unanswered from error
+            raised = call.failure or to_task_error(error)
+            ending = Status.FAILED if call.handover is None else Status.SUCCEEDED
+            failure = Failure(raised.type.value, raised.message, call.address)
+            raise raised from error
+        finally:
+            if told and not (is_whole and call.handover is None):
+                call.tell_ended(ending, None if ending is Status.SUCCEEDED else failure)
+
+    def tell(self, call: MemberCall, to: str, task: str, error: TaskError | None) -> None:
+        """Tell the sinks who gave what to whom."""
+        execution = self.cell.run.execution
+        if execution.sinks:
+            failure = error and Failure(error.type.value, error.message, call.address)
+            execution.tell(Delegated(execution.now, call.address, call.name, to, task, failure))
+
+    def describe(self, members: Sequence[str]) -> str:
+        """Tell a model who the members are."""
+        return "\n".join(f"- {member}: {self._word(member)}" for member in members)
+
+    def _word(self, member: str) -> str:
+        agent = self.cell.run.plan.workflow.agents.get(member)
+        if agent is None:
+            return f"a team of {', '.join(self.teams[member].members)}"
+        words = (agent.role, agent.goal, agent.instructions)
+        return ". ".join(text for text in words if text) or "an agent"
+
+
+@dataclass(slots=True)
+class _MemberTool:
+    """A tool whose first argument is a member."""
+
+    work: Work
+    call_: MemberCall
+    members: Sequence[str]
+    name: str = ""
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def read(self, arguments: Mapping[str, Any] | str, text: str) -> tuple[str, str]:
+        """Read the member, and the text under the other name. Raises `TaskError`."""
+        read = read_arguments(arguments)
+        to, told = read.get("to"), read.get(text, "")
+        if unknown := read.keys() - {"to", text}:
+            names = ", ".join(sorted(unknown))
+            raise TaskError(ErrorType.INVALID_ARGUMENTS, f"unknown arguments: {names}")
+        if not isinstance(to, str) or to not in self.members:
+            close = get_close_matches(str(to), self.members, n=1)
+            guess = f" (did you mean {close[0]!r}?)" if close else ""
+            known = ", ".join(self.members)
+            message = f"{to!r} is no member of the team{guess}; they are: {known}"
+            raise TaskError(ErrorType.DELEGATION, message)
+        if not isinstance(told, str):
+            raise TaskError(ErrorType.INVALID_ARGUMENTS, f"`{text}` is a text")
+        return to, told
+
+
+class Delegation(_MemberTool):
+    """The manager's tool: a member does a piece of work, and its answer comes back."""
+
+    def __init__(self, work: Work, call: MemberCall, team: ir.Team) -> None:
+        members = team.members
+        words = (
+            "Have a member of your team do a piece of work. You get its answer. It knows nothing"
+            f" but what you tell it.\n{work.describe(members)}"
+        )
+        super().__init__(work, call, members, DELEGATE, words, _schema(members, "task", True))
+
+    async def call(self, arguments: Mapping[str, Any] | str) -> str:
+        """Delegate. What fails at the member is told as text."""
+        manager = self.call_
+        manager.check_tool_turn()
+        manager.check_budget()
+        try:
+            to, task = self.read(arguments, "task")
+            if not task.strip():
+                raise TaskError(ErrorType.INVALID_ARGUMENTS, "`task` says what is to be done")
+        except TaskError as error:
+            return manager.refuse_tool(self.name, error)
+        error: TaskError | None = None
+        try:
+            answer = await self.work.ask(to, task, manager.budget)
+            manager.check_budget()  # Nobody could read it.
+            return answer
+        except TaskError as failed:
+            error = failed
+            if failed.type in _ENDS_ALL or manager.budget.used >= manager.budget.most:
+                raise manager.end(failed) from failed
+            return f"Error: {to} could not do it: {failed.message}"
+        finally:
+            self.work.tell(manager, to, task, error)
+
+
+class HandingOver(_MemberTool):
+    """A member's tool in a team without a manager: another one goes on."""
+
+    def __init__(self, work: Work, call: MemberCall, members: Sequence[str]) -> None:
+        words = (
+            "Hand the conversation over to another member of your team, who goes on in your place"
+            f" and answers instead of you.\n{work.describe(members)}"
+        )
+        super().__init__(work, call, members, HAND_OVER, words, _schema(members, "message", False))
+
+    async def call(self, arguments: Mapping[str, Any] | str) -> str:
+        """Hand over; this ends the call of the agent that does it."""
+        call = self.call_
+        call.check_budget()
+        try:
+            to, message = self.read(arguments, "message")
+        except TaskError as error:
+            return call.refuse_tool(self.name, error)
+        self.work.tell(call, to, message, None)
+        call.handover = Handover(to, message)
+        raise call.end(TaskError(ErrorType.DELEGATION, f"handed over to {to}", call.address))
+
+
+def _schema(members: Sequence[str], text: str, required: bool) -> dict[str, Any]:
+    what = (
+        "What is to be done, with all that the member has to know."
+        if required
+        else "What the next one has to know."
+    )
+    return {
+        "type": "object",
+        "properties": {
+            "to": {"type": "string", "enum": list(members), "description": "Who."},
+            text: {"type": "string", "description": what},
+        },
+        "required": ["to", text] if required else ["to"],
+        "additionalProperties": False,
+    }
+
+
+def _with_notes(prompt: str, said: Sequence[str]) -> str:
+    return "\n\n".join([prompt, *said])
