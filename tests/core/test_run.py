@@ -91,28 +91,6 @@ def test_compile_gives_the_native_object() -> None:
         talea.compile(talea.loads(VALUES), options={"speed": "high"})
 
 
-@pytest.mark.parametrize(
-    ("tasks", "feature"),
-    [
-        ("a: {team: t, prompt: x}", "team"),
-        ("a: {value: 1, on_resume: fail}", "on_resume"),
-    ],
-)
-def test_what_is_not_supported_yet_is_refused_by_name(tasks: str, feature: str) -> None:
-    workflow = talea.loads(
-        HEAD + "model: openai/gpt-5\ntools: {t: {approve: true}}\n"
-        "agents: {x: {capabilities: [c]}, y: {}}\npools: {p: {agents: [x, y]}}\n"
-        "teams: {t: {manager: x, members: [y]}}\n"
-        f"tasks:\n  {tasks}\n"
-    )
-    with pytest.raises(talea.UnsupportedError) as caught:
-        talea.run(workflow, tools={"t": lambda: 1}, offline=True)
-    (lack,) = [lack for lack in caught.value.lacks if lack.feature == feature]
-    assert lack.task == "a"
-    assert "later version" in lack.reason
-    assert f"a: {feature}: " in str(caught.value)
-
-
 def test_a_hierarchical_process_is_refused_by_name() -> None:
     workflow = talea.loads(
         HEAD + "model: openai/gpt-5\nagents: {x: {}, y: {}}\nprocess: hierarchical\nmanager: x\n"
