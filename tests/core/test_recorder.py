@@ -206,11 +206,12 @@ def test_what_went_wrong_by_rule_goes_wrong_again(fault: dict[str, Any], tmp_pat
 
 
 def test_no_secret_is_written(tmp_path: Path) -> None:
-    remember_secret(KEY)
-    said = f"Your key is {KEY}, and the client's own is not kept."
+    another = "correct-horse-battery"  # One of this process, which is not the provider's.
+    remember_secret(another)
+    said = f"Your key is {KEY}, and {another} as well."
     turns = [
-        {"content": said, "tool_calls": [{"name": KEY, "arguments": {KEY: [KEY]}}]},
-        {"fault": {"status": 401, "message": said, "code": KEY}},
+        {"content": said, "tool_calls": [{"name": another, "arguments": {another: [KEY]}}]},
+        {"fault": {"status": 401, "message": said, "code": another}},
     ]
     with recording(player(notes=turns), "notes") as (door, recorder):
         with OpenAI(
@@ -222,8 +223,16 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
         assert recorder.calls == 2
         write_cassette(recorder.cassette(), tmp_path / "record.yaml")
     text = (tmp_path / "record.yaml").read_text()
-    assert "Your key is ***" in text
-    for never in (KEY, "own-key", door.token, "uthorization", "user_agent", "Say something."):
+    assert "Your key is ***, and *** as well." in text
+    for never in (
+        KEY,
+        another,
+        "own-key",
+        door.token,
+        "uthorization",
+        "user_agent",
+        "Say something.",
+    ):
         assert never not in text
 
 
