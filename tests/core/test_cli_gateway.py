@@ -135,7 +135,7 @@ def test_prints_json_lines_alone_to_standard_output(tmp_path: Path) -> None:
             chat(client)
         apart = running.url.replace("/v1", "/at/notes%5B0%5D/agent/writer/v1")
         with running.client(apart) as client:
-            chat(client, stream=True).close()
+            list(chat(client, stream=True))
             list(chat(client, stream=True))
         code, out, err = running.end()
     assert code == 0

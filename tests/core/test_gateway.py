@@ -270,12 +270,25 @@ def test_a_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    "turn", [{"delegate": {"to": "writer", "task": "Draft"}}, {"handoff": {"to": "bob"}}]
+    ("turn", "name", "arguments"),
+    [
+        (
+            {"delegate": {"to": "writer", "task": "Draft"}},
+            "delegate",
+            {"to": "writer", "task": "Draft"},
+        ),
+        ({"handoff": {"to": "bob"}}, "hand_over", {"to": "bob"}),
+    ],
 )
-def test_teams_are_not_played_yet(turn: dict[str, Any]) -> None:
-    async def work(_: Gateway, client: AsyncOpenAI) -> None:
-        with pytest.raises(openai.BadRequestError, match="not supported yet"):
-            await ask(client)
+def test_what_is_said_in_a_team_is_a_call_of_its_tool(
+    turn: dict[str, Any], name: str, arguments: dict[str, Any]
+) -> None:
+    async def work(gateway: Gateway, client: AsyncOpenAI) -> None:
+        message = (await ask(client)).choices[0].message
+        (call,) = message.tool_calls
+        assert call.function.name == name
+        assert json.loads(call.function.arguments) == arguments
+        assert gateway.log[0].tools_called == (name,)
 
     use(player(turn), work)
 
