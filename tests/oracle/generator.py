@@ -23,6 +23,15 @@ _Choice = TypeVar("_Choice")
 _TRIGGERS = ("all_success", "none_failed", "one_success", "one_failed", "all_done")
 _RETRIED = ("rate_limit", "server_error", "connection", "tool_error", "invalid_output", "timeout")
 _OTHERS = ("model_error", "refused", "authentication", "denied", "turns_exhausted", "internal")
+_ONE: dict[str, Any] = {"type": "object", "properties": {"x": {}}, "additionalProperties": False}
+_WORDS: tuple[Any, ...] = (
+    True,
+    "true",
+    {"arguments": {"x": 5}},
+    {"refuse": "no"},
+    {"arguments": {"y": 1}},
+    "maybe",
+)
 _MOST_TASKS = 30
 _DEEPEST = 3
 _MOST_RUNS = 12
@@ -142,7 +151,11 @@ class _Builder:
             "process": process,
             "on_failure": policy,
             "inputs": {"n": {"type": "integer", "default": 1}},
-            "tools": {"t": {}, "u": {"parameters": {"type": "object", "properties": {"x": {}}}}},
+            "tools": {
+                "t": {},
+                "u": {"parameters": _ONE},
+                "s": {"approve": True, "parameters": _ONE},
+            },
             "agents": agents,
             "pools": pools,
             "tasks": tasks,
@@ -299,9 +312,14 @@ class _Builder:
 
     def make_tool(self, inside: _Around, policy: str) -> tuple[dict[str, Any], str]:
         """Call a tool."""
-        task: dict[str, Any] = {"tool": self.pick(("t", "u"))}
+        task: dict[str, Any] = {"tool": self.pick(("t", "u", "t", "u", "t", "s"))}
         if self.often(60):
             task["with"] = {"x": self.content(inside)}
+        if task["tool"] == "s":
+            for prefix in dict.fromkeys(inside.prefixes):
+                if self.often(80):
+                    words = [self.pick(_WORDS) for _ in range(self.random.randint(1, 2))]
+                    self.answers[f"{prefix}/s"] = [Answer(self.time(300), word) for word in words]
         return task, self.behave(task, inside)
 
     def make_agent(self, inside: _Around, policy: str) -> tuple[dict[str, Any], str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -34,6 +34,10 @@ from .virtual import Cancelled, Clock, Need, Process, Steps, TimedOut, Wait
 
 Names = Mapping[str, Any]
 FAILURES = ("failed", "upstream_failed")
+
+
+class Nobody(Exception):
+    """An attempt ended without an end: it needs a person's word, and nobody is there."""
 
 
 class TaskFailed(Exception):
@@ -683,6 +687,15 @@ class Work:
     def attempt(
         self, address: str, more: Names, rank: tuple[Any, ...], seat: Seat, without: list[str]
     ) -> Generator[Wait, None, Any]:
+        """Make one attempt. One that needs a person who is not there holds nothing any more."""
+        try:
+            return (yield from self.try_once(address, more, rank, seat, without))
+        except Nobody:
+            yield Wait(Need.PERSON)
+
+    def try_once(
+        self, address: str, more: Names, rank: tuple[Any, ...], seat: Seat, without: list[str]
+    ) -> Generator[Wait, None, Any]:
         """Make one attempt: its place, its timeout, its output's check."""
         task, clock, bench = self.node.task, self.scope.clock, self.scope.execution.bench
         kinds: tuple[str, ...] = ()
@@ -755,6 +768,8 @@ class Work:
                 schemas.check(arguments, parameters)
             except Misfit as misfit:
                 raise TaskFailed("invalid_arguments", address) from misfit
+        if execution.workflow.tools[task.tool].approve:
+            arguments = yield from self.approve(task.tool, address, arguments)
         answer = yield from self.call(address, echo=arguments)
         is_text_for_json = isinstance(answer, str) and task.output is not None
         if is_text_for_json and not takes_raw_text(task.output):
@@ -793,21 +808,36 @@ class Work:
 
     def ask(self, task: ir.AskTask, address: str, names: Names) -> Generator[Wait, None, Any]:
         """Put a question until an answer fits; without end, if nobody is there."""
-        execution, scenario = self.scope.execution, self.scope.execution.scenario
         render_text(task.ask, names)
+        return (yield from self.answered(address, partial(take_answer, output_schema(task))))
+
+    def approve(
+        self, tool: str, address: str, arguments: dict[str, Any]
+    ) -> Generator[Wait, None, dict[str, Any]]:
+        """Have a person allow a call; give the arguments to make it with."""
+        parameters = self.scope.execution.workflow.tools[tool].parameters
+        word = yield from self.answered(f"{address}/{tool}", partial(take_word, parameters))
+        if word is True:
+            return arguments
+        if "refuse" in word:
+            raise TaskFailed("denied", address)
+        return word["arguments"]
+
+    def answered(self, address: str, take: Callable[[Any], Any]) -> Generator[Wait, None, Any]:
+        """Wait until an answer fits. Raises Nobody if there is none."""
+        execution, scenario = self.scope.execution, self.scope.execution.scenario
         while True:
             number = execution.numbers[plain(address)]
             answer = scenario.answer(address, number)
             if answer is None:
-                yield Wait(Need.PERSON)
-            assert answer
+                raise Nobody
             yield Wait(Need.PERSON, execution.stretch(microseconds(answer.delay)))
             execution.numbers[plain(address)] += 1
             try:
-                return take_answer(answer.value, output_schema(task))
+                return take(answer.value)
             except Misfit:
                 if scenario.is_last_answer(address, number):
-                    yield Wait(Need.PERSON)
+                    raise Nobody from None
 
     def run_block(
         self, task: ir.BlockTask, address: str, names: Names, rank: tuple[Any, ...]
@@ -846,7 +876,22 @@ def output_schema(task: ir.TaskModel) -> schemas.Schema:
     return {"type": "string"} if isinstance(task, ir.AgentTask | ir.AskTask) else True
 
 
-def take_answer(value: Any, schema: schemas.Schema) -> Any:
+def take_word(parameters: schemas.Schema | None, value: Any) -> Any:
+    """Take a person's word on a call of a tool: true, changed arguments, or a refusal."""
+    if isinstance(value, str):
+        value = schemas.parse(value)
+    if value is True:
+        return value
+    word = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if word.keys() == {"refuse"} and isinstance(word["refuse"], str):
+        return word
+    if word.keys() == {"arguments"} and isinstance(word["arguments"], dict):
+        schemas.check(word["arguments"], True if parameters is None else parameters)
+        return word
+    raise Misfit(f"{value!r} is no word on a call")
+
+
+def take_answer(schema: schemas.Schema, value: Any) -> Any:
     """Take a person's answer: text as it is where only text fits, else as JSON. Raises Misfit."""
     if isinstance(value, str) and not takes_raw_text(schema):
         value = schemas.parse(value)

@@ -33,6 +33,7 @@ from talea.conformance.scenario import MICROSECONDS, Scenario, plain
 from talea.errors import TaskError
 from talea.events import Event, Usage
 from talea.kernel.outputs import read_answer
+from talea.kernel.people import read_approval
 from talea.plan import Plan
 from talea.plugins import get_adapter
 from talea.result import Result
@@ -101,7 +102,10 @@ class World:
             raise Unanswered
         await asyncio.sleep(answer.delay)
         self.numbers[address] += 1
-        _, refusal = read_answer(answer.value, call.schema)
+        if call.approval is not None and call.schema is not None:
+            _, refusal = read_approval(answer.value, call.schema)
+        else:
+            _, refusal = read_answer(answer.value, call.schema)
         if refusal is not None and self.scenario.is_last_answer(address, number):
             self.refused.add((address, number + 1))
         return answer.value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from talea.adapter import Approval, AskCall, Unanswered, Via
@@ -18,7 +18,7 @@ from talea.events import Answered, Asked, AttemptFailed, Event
 from talea.expr import parse_json, to_text
 from talea.kernel.wording import approval_text
 from talea.kernel.work import count_busy
-from talea.schema import Schema, compile_schema
+from talea.schema import Schema, SchemaError, compile_schema
 
 if TYPE_CHECKING:
     from talea.kernel.execution import Execution
@@ -119,15 +119,16 @@ async def allow(
     """
     if tool.problem(arguments) is not None:
         return arguments
-    execution = cell.run.execution
+    execution, schema = cell.run.execution, approval_schema(tool.parameters)
     call = AskCall(
         f"{cell.address}/{tool.name}",
         approval_text(tool.name, arguments),
-        _answer_schema(),
+        schema,
         execution.ask_person,
         Approval(tool.name, arguments),
     )
-    answer: Any = await put(execution, via, call, partial(read_approval, tool))
+    read = partial(read_approval, schema=schema, tool=tool)
+    answer: Any = await put(execution, via, call, read)
     if answer is True:
         return arguments
     if "refuse" in answer:
@@ -136,33 +137,56 @@ async def allow(
     return answer["arguments"]
 
 
-def read_approval(tool: BoundTool | None, answer: Any) -> tuple[Any, str | None]:
+def read_approval(
+    answer: Any, schema: Schema, tool: BoundTool | None = None
+) -> tuple[Any, str | None]:
     """Read a person's word on a call: (value, None), or (None, why it is refused).
 
-    Text is parsed as JSON. Without the tool, changed arguments are not looked at.
+    Text is parsed as JSON. `schema` is that of the question.
     """
     if isinstance(answer, str):
         try:
             answer = parse_json(answer)
         except ValueError:
             return None, _FORMS
-    if _answer_schema().check(answer) is not None:
+    if not _is_word(answer):
         return None, _FORMS
-    if tool is not None and answer is not True and "arguments" in answer:
-        problem = tool.problem(answer["arguments"])
+    if answer is not True and "arguments" in answer:
+        problem = tool.problem(answer["arguments"]) if tool else None
+        if problem is None and schema.check(answer) is not None:
+            problem = "they are not as the tool declares them"
         if problem is not None:
             return None, f"the changed arguments do not fit: {problem}"
     return answer, None
 
 
-@cache
-def _answer_schema() -> Schema:
+def _is_word(answer: Any) -> bool:
+    """Say whether an answer has one of the three forms."""
+    match answer:
+        case True:
+            return answer is True  # 1 is equal to it.
+        case {"arguments": dict(), **others} | {"refuse": str(), **others}:
+            return not others
+        case _:
+            return False
+
+
+def approval_schema(parameters: Mapping[str, Any]) -> Schema:
+    """Give what the answer to a question on a call must fit, by the tool's parameters."""
+
     def only(key: str, schema: Any) -> dict[str, Any]:
         one = {"type": "object", "properties": {key: schema}, "required": [key]}
         return one | {"additionalProperties": False}
 
-    forms = [{"const": True}, only("arguments", {"type": "object"})]
-    return compile_schema({"anyOf": [*forms, only("refuse", {"type": "string"})]})
+    inner = {key: part for key, part in parameters.items() if key != "$defs"}
+    # Where the parameters refer to their parts, these stand at the root, as they did there.
+    shared = {"$defs": parameters["$defs"]} if "$defs" in parameters else {}
+    refuse = only("refuse", {"type": "string"})
+    try:
+        forms = [{"const": True}, only("arguments", inner), refuse]
+        return compile_schema({"anyOf": forms, **shared})
+    except SchemaError:
+        return compile_schema({"anyOf": [{"const": True}, only("arguments", True), refuse]})
 
 
 class Approvals:
