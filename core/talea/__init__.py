@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from talea.load import load, loads
     from talea.plugins import FrameworkInfo, frameworks
     from talea.result import Result, TaskResult
+    from talea.resume import aresume, resume
     from talea.run import arun, compile, run, stream  # noqa: A004 - always seen as talea.compile
     from talea.tools import ToolContext
 
@@ -108,12 +109,14 @@ __all__ = [
     "ValueTask",
     "Workflow",
     "WorkflowTask",
+    "aresume",
     "arun",
     "compile",
     "frameworks",
     "hookimpl",
     "load",
     "loads",
+    "resume",
     "run",
     "stream",
 ]
@@ -128,6 +131,7 @@ _ROOMS = {
     "load": "load loads",
     "plugins": "FrameworkInfo frameworks",
     "result": "Result TaskResult",
+    "resume": "aresume resume",
     "run": "arun compile run stream",
     "tools": "ToolContext",
 }

@@ -516,7 +516,8 @@ def unpin(pinned: Sequence[Mapping[str, Any]]) -> Workflow:
     """Give the workflow back that was pinned."""
     made = [Workflow.model_validate(part["document"]) for part in pinned]
     for workflow, part in zip(made, pinned, strict=True):
-        files_of(workflow).update((name, made[k]) for name, k in part.get("files", {}).items())
+        files: dict[str, int] = part.get("files", {})
+        files_of(workflow).update((name, made[number]) for name, number in files.items())
     return made[0]
 
 

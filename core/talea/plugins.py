@@ -8,6 +8,8 @@ and stops nothing else. Listing imports the plugins' packages, never their frame
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 GROUP = "talea"
 ALLOW_LIST = "TALEA_PLUGINS"
+_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 API_VERSION = 1
 """The adapter contract that this talea speaks: `adapter.API_VERSION`, which imports too much."""
 
@@ -604,3 +607,22 @@ def strategy(name: str) -> Callable[..., Any] | None:
 def reader(suffix: str) -> Callable[[Path], Workflow] | None:
     """Give the reader that a plugin offers for files of a suffix such as `.toml`."""
     return registry().offered("talea_readers", suffix)
+
+
+def versions(framework: str) -> dict[str, str]:
+    """Give the versions that a run depends on: talea, the plugin, and what the plugin requires."""
+    found = {"python": sys.version.partition(" ")[0], "talea": metadata.version(PROJECT)}
+    plugin = next((info.distribution for info in frameworks() if info.name == framework), None)
+    if plugin is None:
+        return found
+    required = [
+        name[0]
+        for line in metadata.requires(plugin) or []
+        if "extra ==" not in line and (name := _REQUIREMENT.match(line))
+    ]
+    for name in [plugin, *required]:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # A requirement of another platform.
+    return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -21,7 +22,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -41,8 +42,10 @@ from talea.errors import (
 )
 from talea.events import Event, Failure, RunEnded, RunMetered, RunStarted, Sink, Status
 from talea.failures import harmless, said_by
+from talea.journal import Durability, Keeper, RunRow, opened, pin, source_of
 from talea.kernel import Execution, Run
 from talea.kernel.desks import Desks
+from talea.kernel.past import Past
 from talea.kernel.people import Earlier
 from talea.load import load
 from talea.plan import Plan, check_inputs, make_plan
@@ -60,6 +63,28 @@ Ask = Callable[[AskCall], Any | Awaitable[Any]]
 _OF_PEOPLE = frozenset({Feature.ASK, Feature.APPROVE})
 _OF_AGENTS = frozenset({Feature.AGENT, Feature.AGENT_TOOLS, Feature.CONTEXT, Feature.OUTPUT})
 """What the agents' adapter answers for, where it is not the one that schedules."""
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Where a run is kept, and from which row it goes on, if it has begun before."""
+
+    journal: Path
+    durability: Durability
+    row: RunRow
+    is_resumed: bool
+
+    def open(self) -> tuple[Keeper, Past | None]:
+        """Give what keeps the run, and what it has come to before. Raises `UsageError`."""
+        with opened(self.journal, create=not self.is_resumed) as journal:
+            if not self.is_resumed:
+                return journal.begin(self.row, self.durability), None
+            keeper = journal.take_up(self.row, self.durability)
+            # Read after it was locked: until then another process may have been at it.
+            past = journal.past(journal.find(self.row.run))
+            for address, text, answer in past.answers:
+                keeper.answers.setdefault(address, []).append((text, answer))
+            return keeper, past
 
 
 @dataclass
@@ -80,6 +105,7 @@ class Prepared:
     strategies: Mapping[str, Callable[[], Strategy]] = field(default_factory=dict[str, Any])
     """What makes the strategies by which pools choose, by name."""
     seed: int | None = None
+    keeping: Keeping | None = None
     earlier: Earlier = field(default_factory=Earlier, init=False)
     """What people have answered already, where attempts of a run that was cut off go on."""
     result: Result | None = field(default=None, init=False)
@@ -110,6 +136,9 @@ class Prepared:
         What the driver raises ends the run, and is raised here as well.
         """
         plan = self.plan
+        keeper, past = self.keeping.open() if self.keeping else (None, None)
+        if past is not None:
+            self.earlier = Earlier(past.answers)
         execution = Execution(
             self.adapter,
             run_id=self.run_id,
@@ -124,11 +153,18 @@ class Prepared:
             sinks=self.sinks,
             counts_people=not plan.features.isdisjoint(_OF_PEOPLE),
             earlier=self.earlier,
+            journal=keeper,
+            past=past,
         )
         root = self._root = Run(execution, plan, self.inputs)
-        execution.record(RunStarted(0.0, self.run_id, plan.name, self.adapter.name))
+        if keeper is not None:
+            _stop_on_failure(keeper, root)
+        began = past.elapsed if past else 0.0
+        execution.record(RunStarted(began, self.run_id, plan.name, self.adapter.name))
         broken: Exception | None = None
         try:
+            if past is not None:
+                root.adopt(past.take_inside(""))
             with self.route.open(self.run_id) as way:
                 execution.endpoint, execution.tape = way.endpoint, way.tape
                 try:
@@ -146,17 +182,27 @@ class Prepared:
             raise
         finally:
             execution.close()
-            self.result = self._end(execution, root, broken)
+            self.result = self._end(execution, root, broken, keeper)
 
-    def _end(self, execution: Execution, root: Run, broken: Exception | None) -> Result:
+    def _end(
+        self, execution: Execution, root: Run, broken: Exception | None, keeper: Keeper | None
+    ) -> Result:
         status, outputs, error = root.outcome()
         if broken is not None and execution.crossed is None:
             status, outputs = Status.FAILED, None
             words = f"{type(broken).__name__}: {said_by(broken)}".rstrip(": ")
             error = Failure(ErrorType.INTERNAL.value, words, None, harmless(broken))
-        execution.record(RunEnded(execution.now, status, outputs, error, execution.usage))
+        now = execution.now
+        notes = list(self.route.notes)
+        if keeper is not None:
+            unwritten = _close(keeper, status, outputs, error)
+            if unwritten is not None and status is Status.CANCELLED:
+                status, error = Status.FAILED, unwritten
+            elif unwritten is not None:
+                notes.append(unwritten.message)
+        execution.record(RunEnded(now, status, outputs, error, execution.usage))
         result = fold(execution.ledger, tasks=self.plan.ids)
-        result.notes = tuple(self.route.notes)
+        result.notes = tuple(notes)
         return result
 
 
@@ -185,12 +231,18 @@ def prepare(
     seed: int | None = None,
     doors: Sequence[str] = (),
     tape: str | None = None,
+    journal: str | Path | None = None,
+    durability: Durability = "normal",
+    resumed: RunRow | None = None,
 ) -> Prepared:
     """Check all that a run needs, and compile. Nothing runs yet, and nothing is connected to.
 
     `replay` is a cassette or the path of one. With `meter`, the gateway stands between agents and
     their models and counts; with `record` it writes a cassette as well, with `record_tools` also of
     what tools gave; `faults` are rules by which calls go wrong, or the path of a file of them.
+    A `journal` is the path of a file that keeps what the run comes to, so that it can be resumed
+    after a crash; `durability="full"` keeps it through a loss of power as well. `resumed` is the
+    row of a run that goes on.
     `doors` and `tape` lead to a gateway in another process. `agents` names a framework whose agents
     answer on `framework`'s schedule. `compiled` is the framework's object where it is there
     already. With a `seed`, what is left to chance repeats: the pauses of retries, and the choices
@@ -212,6 +264,15 @@ def prepare(
     if compiled is None:
         hook = plugins.manager().hook
         compiled = hook.talea_compile(adapter=adapter, plan=plan, options=options or {})
+    run_id = run_id or secrets.token_hex(8)
+    keeping = None
+    if journal is not None:
+        settings = {"agents": agents, "model": model, "offline": offline, "options": options or {}}
+        row = resumed or RunRow.new(run_id, plan.name)
+        row.document, row.source = pin(document), row.source or source_of(document)
+        row.inputs, row.settings = ready, settings
+        row.framework, row.versions = adapter.name, plugins.versions(adapter.name)
+        keeping = Keeping(Path(journal), durability, row, resumed is not None)
     return Prepared(
         plan,
         adapter,
@@ -220,12 +281,13 @@ def prepare(
         ready,
         bound,
         route,
-        run_id or secrets.token_hex(8),
+        run_id,
         [*sinks, *plugins.sinks(document, adapter.name)],
         _listed(answers),
         ask,
         _strategies(plan),
         seed,
+        keeping=keeping,
     )
 
 
@@ -312,6 +374,30 @@ def lacks_of(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None = No
         for task, feature in plan.needs
         if feature in lacking
     ]
+
+
+def _stop_on_failure(keeper: Keeper, root: Run) -> None:
+    """End a run in order when it cannot be kept any more: what it did would be done again."""
+    execution, thread = root.execution, threading.get_ident()
+
+    def stop() -> None:
+        if threading.get_ident() == thread:
+            root.stop("interrupted")
+            return
+        with suppress(RuntimeError):  # The loop is closed: the run is at its end anyway.
+            execution.loop.call_soon_threadsafe(root.stop, "interrupted")
+
+    keeper.clock = lambda: (execution.now, execution.time_used(), execution.usage)
+    keeper.on_failure = stop
+
+
+def _close(keeper: Keeper, status: Status, outputs: Any, error: Failure | None) -> Failure | None:
+    """Write the end of a run into its journal; give the reason if that fails."""
+    try:
+        keeper.close(status, outputs, error)
+    except UsageError as unwritten:
+        return Failure(ErrorType.INTERNAL.value, unwritten.message, None, unwritten)
+    return None
 
 
 def _document(workflow: ir.Workflow | str | Path) -> ir.Workflow:

@@ -12,6 +12,8 @@ from talea import __version__
 
 COMMANDS = {
     "run": ("run:run", "Run a workflow."),
+    "resume": ("resume:resume", "Go on with a run that was cut off, or waits for an answer."),
+    "runs": ("runs:runs", "List, show and prune the runs of a journal."),
     "validate": ("validate:validate", "Check workflows without running them."),
     "explain": (
         "explain:explain",

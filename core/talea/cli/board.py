@@ -62,7 +62,11 @@ class Board:
     ended: bool = False
 
     def __post_init__(self) -> None:
-        self.rows = {name: Row(name) for name in self.tasks}
+        self.name(self.tasks)
+
+    def name(self, tasks: Iterable[str]) -> None:
+        """Give a row to each of the workflow's own tasks."""
+        self.rows = {name: Row(name) for name in tasks}
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""

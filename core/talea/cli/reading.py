@@ -17,6 +17,14 @@ from talea.ir import Workflow
 from talea.load import load
 from talea.plan import Feature, Plan
 
+journal_option = click.option(
+    "--journal", metavar="FILE", envvar="TALEA_JOURNAL", show_envvar=True,
+    help="Keep what the run comes to, so that `talea resume` can go on.",
+)  # fmt: skip
+durability_option = click.option(
+    "--durability", type=click.Choice(["normal", "full"]), default="normal", show_default=True,
+    help="What the journal outlives: a killed process, or a loss of power as well.",
+)  # fmt: skip
 _OF_PEOPLE = frozenset({Feature.ASK, Feature.APPROVE})
 _CALLING = frozenset({"agent", "team", "tool"})
 _MARKS = re.compile(r"(\[\d+\])?(#\d+)?$")

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import click
 
-from talea import __version__
 from talea.cli import FAILED, INTERRUPTED, WAITING
 from talea.cli.board import Board
-from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
+from talea.cli.reading import (
+    check_answers,
+    durability_option,
+    journal_option,
+    read_inputs,
+    read_pairs,
+    read_workflow,
+)
 from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
-from talea.cli.words import summarise, tell
+from talea.cli.words import answer_option, summarise, tell
 from talea.events import Event, Sink, Status
 from talea.ir import LANGUAGE_VERSION
-from talea.plugins import frameworks
+from talea.journal import Durability
+from talea.plugins import versions
 from talea.result import Result
 from talea.route import Wishes
 from talea.run import Prepared, prepare, route_of
-
-_REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @click.command()
@@ -51,9 +55,7 @@ _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 @click.option("--record", metavar="CASSETTE", help="Keep what models answer. Metered as well.")
 @click.option("--record-tools", is_flag=True, help="Keep what tools give, in the same cassette.")
 @click.option("--faults", metavar="FILE", help="Let model calls go wrong by these rules.")
-@click.option(
-    "--otel", is_flag=True, help="Send OpenTelemetry spans where OTEL_* variables say."
-)
+@click.option("--otel", is_flag=True, help="Send OpenTelemetry spans where OTEL_* variables say.")
 @click.option(
     "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
     help="The answer to a question; several for one address are used in turn.",
@@ -62,6 +64,8 @@ _REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
     "--option", "options", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
     help="An option of the framework's adapter.",
 )  # fmt: skip
+@journal_option
+@durability_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of all that happened.")
 @click.pass_context
 def run(  # noqa: PLR0917 - click passes them by name
@@ -83,6 +87,8 @@ def run(  # noqa: PLR0917 - click passes them by name
     otel: bool,
     answers: list[tuple[str, str]],
     options: list[tuple[str, str]],
+    journal: str | None,
+    durability: Durability,
     as_json: bool,
 ) -> None:
     """Run a workflow. Its outputs go to standard output, all else to standard error."""
@@ -100,7 +106,7 @@ def run(  # noqa: PLR0917 - click passes them by name
     for issue in plan.warnings:
         say(clean(str(issue)))
     check_answers(plan, answers)
-    watch = _Watch(Board([step.id for step in plan.steps]), quiet=as_json)
+    watch = Watch(Board([step.id for step in plan.steps]), quiet=as_json)
     prepared = prepare(
         workflow,
         read_inputs(plan, inputs, pairs),
@@ -117,6 +123,8 @@ def run(  # noqa: PLR0917 - click passes them by name
         faults=faults,
         answers=answers,
         options=dict(options),
+        journal=journal,
+        durability=durability,
         ask=watch.asker,
         sinks=[watch.sink],
         **(inside.settings if inside else {}),
@@ -124,15 +132,44 @@ def run(  # noqa: PLR0917 - click passes them by name
     with _tracing(otel) as traces:
         prepared.sinks += traces
         result = watch.run(prepared)
+    recorded = record if inside is None and not result.notes else None
+    again = [("--tools", tools), *(("--allow-host", host) for host in hosts)]
+    show(result, watch, as_json=as_json, recorded=recorded, again=go_on(result, journal, again))
+    ctx.exit(exit_code(result, interrupted=watch.interrupted))
+
+
+def go_on(
+    result: Result, journal: str | None, options: Sequence[tuple[str, str | None]]
+) -> str | None:
+    """Give the command by which a run goes on; None if it cannot."""
+    if journal is None or result.status not in (Status.WAITING, Status.CANCELLED):
+        return None
+    words = ["talea", "resume", result.run, "--journal", journal]
+    for name, value in options:
+        words += [name, value] if value is not None else []
+    return shlex.join(words)
+
+
+def show(
+    result: Result,
+    watch: Watch,
+    *,
+    as_json: bool,
+    recorded: str | None = None,
+    again: str | None = None,
+) -> None:
+    """Show what a run came to. `again` is the command by which it goes on."""
     if as_json:
         click.echo(to_json(as_object(result)))
-    else:
-        for line in summarise(result, watch.board):
-            say(line)
-        if record is not None and inside is None and not result.notes:
-            say(f"Recorded: {record}\n")
-        _print_outputs(result)
-    ctx.exit(_exit_code(result, watch.interrupted))
+        return
+    for line in summarise(result, watch.board):
+        say(line)
+    if recorded is not None:
+        say(f"Recorded: {recorded}\n")
+    if again is not None:
+        answers = [answer_option(*one) for one in watch.board.questions.items()]
+        say(clean(f"Go on with: {' '.join([again, *answers])}\n"))
+    _print_outputs(result)
 
 
 @contextmanager
@@ -146,7 +183,7 @@ def _tracing(wanted: bool) -> Generator[list[Sink]]:
         yield [tracing]
 
 
-class _Watch:
+class Watch:
     """One run under the eyes of a person: its view, its questions and its interruption."""
 
     def __init__(self, board: Board, *, quiet: bool) -> None:
@@ -176,14 +213,16 @@ class _Watch:
 
     async def _run(self, prepared: Prepared) -> Result:
         loop = asyncio.get_running_loop()
-        before = signal.signal(
-            signal.SIGINT, lambda _number, _frame: self._interrupt(loop, prepared)
-        )
+        before = signal.getsignal(signal.SIGINT)
+        # This wakes the loop: a signal that comes just before it waits would be seen too late.
+        loop.add_signal_handler(signal.SIGINT, _do_nothing)
+        signal.signal(signal.SIGINT, lambda _number, _frame: self._interrupt(loop, prepared))
         self._show()
         try:
             return await prepared.run()
         finally:
             self._hide()
+            loop.remove_signal_handler(signal.SIGINT)
             signal.signal(signal.SIGINT, before)
 
     def _interrupt(self, loop: asyncio.AbstractEventLoop, prepared: Prepared) -> None:
@@ -208,7 +247,8 @@ def _do_nothing() -> None:
     """Show nothing: nobody sees it."""
 
 
-def _exit_code(result: Result, interrupted: bool) -> int:
+def exit_code(result: Result, *, interrupted: bool = False) -> int:
+    """Give the exit code that a result stands for."""
     if result.status is Status.SUCCEEDED:
         return FAILED if result.notes else 0
     if interrupted:
@@ -234,7 +274,7 @@ def as_object(result: Result) -> dict[str, Any]:
         "talea": LANGUAGE_VERSION,
         "run": told["run"],
         "framework": told["framework"],
-        "versions": _versions(result.framework),
+        "versions": versions(result.framework),
         "status": told["status"],
         "outputs": told["outputs"],
         "tasks": told["tasks"],
@@ -244,22 +284,3 @@ def as_object(result: Result) -> dict[str, Any]:
         "error": told["error"],
         "notes": told["notes"],
     }
-
-
-def _versions(framework: str) -> dict[str, str]:
-    """Give the versions that a run depends on: talea, the plugin, and what the plugin requires."""
-    found = {"python": sys.version.partition(" ")[0], "talea": __version__}
-    plugin = next((info.distribution for info in frameworks() if info.name == framework), None)
-    if plugin is None:
-        return found
-    required = [
-        name[0]
-        for line in metadata.requires(plugin) or []
-        if "extra ==" not in line and (name := _REQUIREMENT.match(line))
-    ]
-    for name in [plugin, *required]:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # A requirement of another platform.
-    return found

@@ -138,9 +138,14 @@ def questions(asked: Mapping[str, Question]) -> Iterator[str]:
         yield "\n".join(f"  {line}" for line in clean(question.text).splitlines())
         if question.refusal:
             yield clean(f"  The last answer did not fit: {question.refusal}")
-        yield f"  Answer with: --answer '{address}={_example(question.schema)}'"
+        yield f"  Answer with: {answer_option(address, question)}"
         if (fits := answers_that_fit(question.schema)) is not None:
             yield f"  It is {fits}."
+
+
+def answer_option(address: str, question: Question) -> str:
+    """Give what to type to answer a question."""
+    return f"--answer '{address}={_example(question.schema)}'"
 
 
 def answers_that_fit(schema: Any) -> str | None:

@@ -13,6 +13,7 @@ from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
 from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage
 from talea.kernel.clock import Clock
 from talea.kernel.desks import Desks
+from talea.kernel.past import Journal, Past, Totals
 from talea.kernel.people import Earlier
 from talea.kernel.places import Places
 from talea.kernel.tape import Tape
@@ -37,16 +38,6 @@ EndpointFor = Callable[[ir.Workflow, str, str], Endpoint]
 """(document, agent, task address) → where this agent's model is asked for this task."""
 Answers = Mapping[str, Sequence[Any]]
 """Prepared answers by address; each is used up in turn."""
-
-
-class Totals:
-    """What a task inside others came to over all its executions at one address without `#n`."""
-
-    __slots__ = ("attempts", "usage")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.usage: Usage | None = None
 
 
 class Execution:
@@ -75,6 +66,8 @@ class Execution:
         counts_people: bool = False,
         seed: int | None = None,
         earlier: Earlier | None = None,
+        journal: Journal | None = None,
+        past: Past | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.adapter = adapter
@@ -87,10 +80,12 @@ class Execution:
         self.tape = tape
         self.price = price
         self.clock = Clock(loop)
-        self.began = self.clock.time()
-        self.usage = Usage()
+        self.journal = journal
+        self.past = past
+        self.began = self.clock.time() - (past.elapsed if past else 0.0)
+        self.usage = past.usage if past else Usage()
         self.ledger: list[Event] = []
-        self.totals: dict[str, Totals] = {}
+        self.totals: dict[str, Totals] = past.totals if past else {}
         self.crossed: Failure | None = None
         self.root: Run | None = None
         self.deadline: float | None = None
@@ -174,7 +169,17 @@ class Execution:
         """Begin the run's own time limit."""
         self.root = root
         if self.limits.timeout is not None:
-            self.clock.set(self, self.limits.timeout)
+            used = self.past.used if self.past else 0.0
+            self.clock.set(self, max(0.0, self.limits.timeout - used))
+
+    def time_used(self) -> float:
+        """Give how much of the time limit is used up; all the time where there is none."""
+        if self.limits.timeout is None:
+            return self.now
+        left = self.left
+        if left is None:
+            left = 0.0 if self.deadline is None else self.deadline - self.clock.time()
+        return self.limits.timeout - left
 
     def expire(self) -> None:
         """End the run, whose time is over."""

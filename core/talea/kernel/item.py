@@ -35,7 +35,9 @@ from talea.failures import to_task_error
 from talea.kernel.desks import FAILING_OVER, Desk
 from talea.kernel.leaves import LEAVES
 from talea.kernel.outputs import fit
+from talea.kernel.past import Past
 from talea.kernel.places import Places, Wish
+from talea.kernel.snapshots import save_item
 from talea.kernel.work import INSIDE, Cell, Halt, Progress, Waits, count_busy
 from talea.result import plain_address
 
@@ -43,6 +45,8 @@ _Value = TypeVar("_Value")
 _PLACED = frozenset({"agent", "tool", "team"})
 _TOLD = frozenset({"agent", "team"}) | INSIDE
 """The kinds whose attempts the sinks are told of."""
+_KEPT = _TOLD | _PLACED
+"""The kinds whose attempts are kept as begun, in case the run is cut off."""
 _TEXTUAL = frozenset({"agent", "team"})
 _FAIRNESS = 64
 """Iterations of a loop after which it lets the event loop turn, even if nothing in it waits."""
@@ -87,6 +91,10 @@ async def do_item(cell: Cell, via: Via | None) -> None:
     finally:
         if counts:
             count_busy(execution, cell, -1)
+    if execution.journal is not None and cell.k is not None:
+        saved = save_item(cell)
+        if saved is not None:
+            execution.journal.done(cell.address, saved, cell.run.so_far(step.index))
 
 
 async def _recovered(cell: Cell, via: Via) -> Any:
@@ -131,13 +139,25 @@ def _tried(cell: Cell, via: Via) -> Coroutine[Any, Any, Any]:
 
 async def _looped(cell: Cell, loop: ir.Loop, via: Via) -> Any:
     """Repeat until the condition holds."""
+    run = cell.run
+    past, journal = run.execution.past, run.execution.journal
     output: Any = None
+    first = 0
     try:
-        for n in range(loop.max):
+        kept = past.take_iteration(cell.address) if past else None
+        if kept is not None:
+            cell.iteration, output = kept
+            cell.loop = {"index": cell.iteration, "output": output}
+            if _is_done(cell):
+                return output
+            first = cell.iteration + 1
+        for n in range(first, loop.max):
             cell.iteration, cell.calls = n, 0
             cell.loop = {"index": n, "output": output}
             output = await _tried(cell, via)
             cell.loop = {"index": n, "output": output}
+            if journal is not None:
+                journal.done(cell.address, {"output": output}, run.so_far(cell.step.index))
             if _is_done(cell):
                 return output
             if n % _FAIRNESS == _FAIRNESS - 1:
@@ -167,7 +187,8 @@ def _is_done(cell: Cell) -> bool:
 async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
     """Attempt the work, again where the error's type and the number of attempts allow it."""
     cell.feedback = cell.conversation = cell.avoids = None
-    number = 0
+    past = cell.run.execution.past
+    number = past.take_failed(cell.address) if past else 0
     while True:
         number += 1
         try:
@@ -178,7 +199,17 @@ async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
             if error.type is not ErrorType.INVALID_OUTPUT:
                 cell.feedback = cell.conversation = None
                 cell.avoids = cell.agent_id if cell.step.balance is not None else None
+            _keep_retry(cell, number)
             await _pause(cell, number, retry, error)
+
+
+def _keep_retry(cell: Cell, failed: int) -> None:
+    """Let the journal know that what is inside begins anew."""
+    execution = cell.run.execution
+    if execution.past is not None:
+        execution.past.forget_inside(cell.address)
+    if execution.journal is not None:
+        execution.journal.retries(cell.address, failed, cell.run.so_far(cell.step.index))
 
 
 def _is_retried(retry: ir.Retry, error: ErrorType) -> bool:
@@ -344,12 +375,19 @@ async def _work(cell: Cell, number: int, via: Via) -> Any:
     run = cell.run
     execution = run.execution
     kind = step.kind
+    if execution.past is not None:
+        _refuse_interrupted(cell, execution.past)
     run.count_attempt(step.index)
     if number > 1 and cell.feedback is None:
         cell.calls = 0  # The same calls again, not further ones of the same conversation.
     if step.timeout is not None:
         execution.clock.set(cell, step.timeout)
     try:
+        if execution.journal is not None and kind in _KEPT:
+            fails = _fails_on_resume(cell)
+            so_far = run.so_far(step.index)
+            execution.journal.began(cell.address, number - 1, so_far, now=fails)
+            cell.check()
         if kind == "value":
             assert step.value is not None
             output = step.value.render(cell.scope())
@@ -385,6 +423,18 @@ async def _work(cell: Cell, number: int, via: Via) -> Any:
         raise
     finally:
         cell.deadline = cell.left = None
+
+
+def _refuse_interrupted(cell: Cell, past: Past) -> None:
+    """Fail in place of an attempt that was cut off, where the task asks for that."""
+    if past.take_running(cell.address) and _fails_on_resume(cell):
+        message = "it was at work when the run was cut off, and is not to run again"
+        raise TaskError(ErrorType.INTERRUPTED, message, cell.address)
+
+
+def _fails_on_resume(cell: Cell) -> bool:
+    task = cell.step.task
+    return isinstance(task, ir.RepeatableTask) and task.on_resume is ir.OnResume.FAIL
 
 
 def _tell_inner_ended(cell: Cell, number: int, status: Status, error: Failure | None) -> None:
@@ -428,6 +478,8 @@ async def _inside(cell: Cell, number: int, via: Via) -> Any:
     execution.record(InnerStarted(execution.now, cell.address, number, name))
     if execution.sinks:
         cell.told = partial(_tell_inner_ended, cell, number)
+    if execution.past is not None:
+        child.adopt(execution.past.take_inside(cell.address))
     try:
         await via.nested(child)
     except execution.passes:

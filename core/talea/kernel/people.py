@@ -29,6 +29,7 @@ _REFUSALS = 100
 """Unfit answers after which a question counts as one that nobody answers."""
 _LOOP_TURNS = 10
 """Turns of the event loop in which a framework begins all tool calls of one answer of a model."""
+_ANOTHER = "the question is another one now than the one that was answered"
 _FORMS = 'answer true, {"arguments": {…}} to change them, or {"refuse": "why"}'
 
 
@@ -89,13 +90,30 @@ async def put(execution: Execution, via: Via, call: AskCall, read: Read) -> Any:
         if not again:
             prepared, answer = execution.prepared_answer(call.address)
             if not prepared:
+                _keep_question(execution, call)
                 answer = await via.ask(call)
+            elif execution.past is not None and not execution.past.is_shown(
+                call.address, call.text
+            ):
+                _tell_answered(execution, call, answer, _ANOTHER)
+                continue
         value, refusal = read(answer)
         _tell_answered(execution, call, answer, refusal, again=again)
         if refusal is None:
+            if execution.journal is not None and call.approval is not None and not again:
+                execution.journal.answered(call.address, call.text, answer)
             return value
         await asyncio.sleep(0)
     raise Unanswered
+
+
+def _keep_question(execution: Execution, call: AskCall) -> None:
+    """Let the journal know what a person is shown: an answer that comes later is bound to it."""
+    if execution.journal is not None:
+        schema = call.schema.schema if call.schema else None
+        execution.journal.asked(call.address, call.text, schema)
+    if execution.past is not None:
+        execution.past.questions.pop(call.address, None)
 
 
 def _tell_answered(

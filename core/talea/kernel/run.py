@@ -20,9 +20,10 @@ from talea.errors import ErrorType, ExpressionError, InputError, TaskError
 from talea.events import Failure, Status, TaskEnded, TaskStarted, TaskWaiting, Usage
 from talea.expr import type_name
 from talea.failures import harmless
-from talea.kernel.execution import Execution, Totals
+from talea.kernel.execution import Execution
 from talea.kernel.failure_rules import can_be_handled, is_handled, unmet
 from talea.kernel.item import do_item, wait
+from talea.kernel.past import Totals, ended_of
 from talea.kernel.snapshots import item_of, read_error, read_usage, save_ended, save_item
 from talea.kernel.work import Cell, Halt, Map, Progress, Record, Single
 from talea.plan import Plan, Step, check_inputs
@@ -174,6 +175,9 @@ class Run:
             record = records[i] = chosen
         execution = self.execution
         record.started = execution.clock.time() - execution.began
+        if execution.past is not None and self.around is None:
+            before = self.totals(i)
+            record.attempts, record.usage = before.attempts, before.usage
         if execution.sinks:
             execution.tell(TaskStarted(record.started, self.prefix + step.id))
         return record.items
@@ -279,6 +283,13 @@ class Run:
         address = plain_address(self.prefix) + self._steps[i].id
         return self.execution.totals.setdefault(address, Totals())
 
+    def so_far(self, i: int) -> Totals:
+        """Give what a task came to over all its executions so far, of whatever run it is."""
+        if self.around is not None:
+            return self.totals(i)
+        record = self.records[i]
+        return Totals(record.attempts, record.usage) if record is not None else Totals()
+
     # The end ----------------------------------------------------------------------------------
 
     def close(self, i: int) -> Record | TaskEnded:
@@ -324,7 +335,7 @@ class Run:
         return Failure(error.type.value, error.message, address, harmless(error.__cause__))
 
     def _end(self, i: int, record: Record, status: Status, reason: str | None = None) -> TaskEnded:
-        """Give a task its one end, and see what follows from it for the others."""
+        """Give a task its one end."""
         step = self._steps[i]
         succeeded = status is Status.SUCCEEDED
         if self.around is not None:
@@ -344,6 +355,14 @@ class Run:
             record.started,
             record.usage,
         )
+        if execution.journal is not None and reason != "interrupted":
+            items = len(record.cells) if isinstance(record, Map) else None
+            execution.journal.ended(ended, items)
+        return self._tell_end(i, record, ended)
+
+    def _tell_end(self, i: int, record: Record, ended: TaskEnded) -> TaskEnded:
+        """Tell of a task's end, and see what follows from it for the others."""
+        step, execution = self._steps[i], self.execution
         self.records[i] = ended
         execution.ledger.append(ended)
         if execution.sinks:
@@ -355,9 +374,9 @@ class Run:
                 self.ready.append(s)
         if record.others:
             _release(record)
-        if not succeeded:
+        if ended.status is not Status.SUCCEEDED:
             self._clean = False
-            if status is Status.FAILED:
+            if ended.status is Status.FAILED:
                 self._failed.append(i)
         if self._failed and self._stops:
             self._stop_if_unhandled()
@@ -435,6 +454,12 @@ class Run:
 
     def _adopt_task(self, i: int, saved: Mapping[str, Any]) -> None:
         record = self.records[i] = Record()
+        past = self.execution.past
+        if past is not None and "time" in saved:
+            address = self.prefix + self._steps[i].id
+            self._tell_end(i, record, ended_of(address, saved))
+            self.execution.ledger.extend(past.events(address))
+            return
         record.output, record.error = saved["output"], read_error(saved)
         record.recovered, record.agent = saved.get("recovered", False), saved.get("agent")
         record.attempts = saved.get("attempts", 0)
@@ -459,10 +484,14 @@ class Run:
         if error is None:
             cell.progress, cell.output = Progress.DONE, saved["output"]
             cell.recovered = saved.get("recovered", False)
+            if self.execution.past is not None:
+                self.execution.ledger.extend(self.execution.past.events(cell.address))
         else:
             cell.progress = Progress.FAILED
             cell.failure = TaskError(error.type, error.message, error.address)
             self._cancel_siblings(record, cell)
+        if self.execution.journal is not None:  # It may know of it from elsewhere, or not at all.
+            self.execution.journal.done(cell.address, saved, self.so_far(i))
 
     def usages(self, i: int) -> list[Usage]:
         """Give where a model call of a task is counted: there, at tasks around it, for the run."""
