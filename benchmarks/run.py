@@ -26,6 +26,7 @@ from typing import Any
 
 from against_crewai import crewai
 from against_langgraph import langgraph
+from journaling import journal
 from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
 from peers import compile_langgraph, noop, run_langgraph, run_task_group
 from shapes import SHAPES, Graph, critical_path, unequal
@@ -221,6 +222,7 @@ ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
     "imports": imports,
     "loading": loading,
     "gateway": gateway,
+    "journal": journal,
     "overhead": overhead,
     "timeouts": timeouts,
     "growth": growth,
