@@ -53,6 +53,24 @@ tasks:
   tone: {ask: "Which tone?", output: {enum: [dry, warm]}}
 outputs: {said: "{{ tasks.allowed.output }} {{ tasks.tone.output }}"}
 """
+APPROVING = """
+talea: 1
+name: approving
+on_failure: continue
+tools: {send: {approve: true}, drop: {approve: true}, look: {}}
+tasks:
+  a: {tool: send, with: {to: ann, text: "Hello\\nAnn"}}
+  b: {for_each: [1], tool: drop, with: {id: "{{ item }}"}}
+outputs: {said: "{{ tasks.a.output }}, {{ tasks.b.output[0] }}"}
+"""
+DESK = """
+def send(to: str, text: str) -> str:
+    return f"{len(text)} to {to}"
+def drop(id: int) -> str:
+    return f"dropped {id}"
+def look() -> str:
+    return ""
+"""
 FAILING = """
 talea: 1
 name: failing
@@ -85,6 +103,8 @@ def talea(
         "tools.py": TOOLS,
         "cassette.yaml": CASSETTE,
         "asking.yaml": ASKING,
+        "approving.yaml": APPROVING,
+        "desk.py": DESK,
         "failing.yaml": FAILING,
         "broken.py": "def broken() -> str:\n    raise RuntimeError('it broke')\n",
     }.items():
@@ -123,7 +143,8 @@ def test_json_is_one_object_of_all_that_happened(talea: Talea) -> None:
     assert done.err == ""
     told = json.loads(done.out)
     assert list(told) == [
-        "talea", "run", "framework", "versions", "status", "outputs", "tasks", "usage", "error",
+        "talea", "run", "framework", "versions", "status", "outputs", "tasks", "usage", "reported",
+        "calls", "error", "questions", "notes",
     ]  # fmt: skip
     assert (told["talea"], told["framework"], told["status"]) == (1, "simple", "succeeded")
     assert told["error"] is None
@@ -194,6 +215,65 @@ def test_an_answer_that_does_not_fit_leaves_the_question_open(talea: Talea) -> N
     assert done.code == 4
     assert "The last answer did not fit: " in done.err
     assert "loud" in done.err
+
+
+APPROVE = ("run", "approving.yaml", "--tools", "desk.py")
+
+
+def test_calls_that_wait_are_shown_in_full_with_what_to_type(talea: Talea) -> None:
+    done = talea(*APPROVE)
+    assert done.code == 4
+    asked = """\
+a/send asks:
+  Call send with these arguments?
+    to: "ann"
+    text:
+      | Hello
+      | Ann
+  Answer with: --answer 'a/send=true'
+  It is true to allow the call, {"arguments": {…}} to change it, or {"refuse": "why"}."""
+    assert asked in done.err
+    assert "--answer 'b[0]/drop=true'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "told"),
+    [
+        (("a/send=true", "b/drop=true"), 0, "9 to ann, dropped 1"),
+        (("a/send=true", 'b[0]/drop={"arguments": {"id": 2}}'), 0, "9 to ann, dropped 2"),
+        (("a/send=true", 'b/drop={"refuse": "not that"}'), 1, "denied: a person refused this call"),
+        (
+            ("a/send=true", 'b/drop={"arguments": {"id": "x"}}'),
+            4,
+            "did not fit: arguments: at `id`",
+        ),
+        (("a/send=yes",), 2, "'yes' is no answer to the call that 'a/send' asks about"),
+        (("a/send=false",), 2, """Hint: answer true, {"arguments": {…}} to call it otherwise"""),
+        (("a/look=true",), 2, "nothing is asked at 'a/look'"),
+        (("b/send=true",), 2, "Hint: did you mean 'a/send'?"),
+        (("a=true",), 2, "nothing is asked at 'a'"),
+    ],
+)
+def test_calls_are_answered_on_the_command_line(
+    talea: Talea, answers: tuple[str, ...], code: int, told: str
+) -> None:
+    done = talea(*APPROVE, *(word for answer in answers for word in ("--answer", answer)))
+    assert done.code == code
+    assert told in done.out + done.err
+
+
+def test_a_call_that_waits_is_answered_when_the_run_goes_on(talea: Talea) -> None:
+    kept = ("--journal", "runs.db", "--tools", "desk.py")
+    done = talea(*APPROVE, "--journal", "runs.db", "--answer", "a/send=true", "--json")
+    assert done.code == 4
+    told = json.loads(done.out)
+    assert told["tasks"]["a"]["status"] == "succeeded"
+    assert {address: one["text"] for address, one in told["questions"].items()} == {
+        "b[0]/drop": "Call drop with these arguments?\n  id: 1"
+    }
+    done = talea("resume", told["run"], *kept, "--answer", "b[0]/drop=true")
+    assert done.code == 0, done.err
+    assert "9 to ann, dropped 1" in done.out
 
 
 def test_answers_are_for_any_place_where_something_is_asked(talea: Talea, tmp_path: Path) -> None:
@@ -588,6 +668,52 @@ def test_on_a_terminal_questions_are_asked_until_answers_fit(
     person.type("warm\n")
     person.read_until("true warm")
     assert person.process.wait(30) == 0
+
+
+def test_on_a_terminal_calls_are_allowed_changed_and_refused(
+    terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    (tmp_path / "approving.yaml").write_text(APPROVING)
+    (tmp_path / "desk.py").write_text(DESK)
+    person = terminal(*APPROVE)
+    person.read_until('to: "ann"')
+    person.read_until("| Ann")
+    person.read_until("[y / n / c] > ")
+    person.type("what\n")
+    person.read_until("Type y to allow the call")
+    person.read_until("[y / n / c] > ")
+    person.type("c\n")
+    person.read_until("Others stay. > ")
+    person.type('{"to": 3}\n')
+    # Another question is put in between; the first one is shown again, in full.
+    person.read_until("b[0]/drop asks:")
+    person.read_until("[y / n / c] > ")
+    person.type("n\n")
+    person.read_until("Why not? > ")
+    person.type("keep it\n")
+    person.read_until("That does not fit: arguments: at `to`")
+    person.read_until("a/send asks:")
+    person.read_until("[y / n / c] > ")
+    person.type("c\n")
+    person.read_until("Others stay. > ")
+    person.type('{"to": "bob"}\n')
+    person.read_until("a person refused this call of 'drop': keep it")
+    assert person.process.wait(30) == 1
+
+
+def test_on_a_terminal_what_was_typed_before_a_call_is_shown_does_not_allow_it(
+    terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    (tmp_path / "approving.yaml").write_text(APPROVING)
+    (tmp_path / "desk.py").write_text(DESK)
+    person = terminal(*APPROVE)
+    person.read_until("[y / n / c] > ")
+    person.type("y\ny\ny\n")
+    person.read_until("b[0]/drop asks:")
+    person.read_until("[y / n / c] > ")
+    person.type("\x04")
+    person.read_until("--answer 'b[0]/drop=true'")
+    assert person.process.wait(30) == 4
 
 
 def test_on_a_terminal_the_end_of_input_leaves_the_question_open(

@@ -41,11 +41,13 @@ class Row:
 
 @dataclass(slots=True)
 class Question:
-    """A question that has not been answered. `refusal` says why the last answer did not do."""
+    """A question that has not been answered. `refusal` says why the last answer did not do; `tool`
+    is there where the question is whether it may be called."""
 
     text: str
     schema: Any
     refusal: str | None = None
+    tool: str | None = None
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Board:
                 own.note = f"attempt {event.attempt} failed: {event.error.type}"
                 own.retries += 1
             case Asked():
-                self.questions[event.address] = Question(event.text, event.schema)
+                self.questions[event.address] = Question(event.text, event.schema, tool=event.tool)
                 self._row(event.address).status = Status.WAITING
             case Answered():
                 self._answered(event)
@@ -122,6 +124,9 @@ class Board:
             question.refusal = event.refusal
             return
         self.questions.pop(event.address, None)
+        if question is not None and question.tool is not None:
+            self.inner.pop(event.address, None)  # The call itself is no task.
+            return
         self._row(event.address).status = Status.RUNNING
 
     def _ended(self, event: TaskEnded) -> None:

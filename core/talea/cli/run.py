@@ -7,14 +7,15 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import click
 
 from talea.cli import FAILED, INTERRUPTED, WAITING
-from talea.cli.board import Board
+from talea.cli.board import Board, Question
 from talea.cli.reading import (
     check_answers,
     durability_option,
@@ -160,7 +161,7 @@ def show(
 ) -> None:
     """Show what a run came to. `again` is the command by which it goes on."""
     if as_json:
-        click.echo(to_json(as_object(result)))
+        click.echo(to_json(as_object(result, watch.board.questions)))
         return
     for line in summarise(result, watch.board):
         say(line)
@@ -267,8 +268,11 @@ def _print_outputs(result: Result) -> None:
         click.echo(to_json(result.outputs))
 
 
-def as_object(result: Result) -> dict[str, Any]:
-    """Give the object of `--json`. Times are in seconds from the start of the run."""
+def as_object(
+    result: Result, questions: Mapping[str, Question] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Give the object of `--json`, with the questions that are open. Times are in seconds from the
+    start of the run."""
     told = result.as_json()
     return {
         "talea": LANGUAGE_VERSION,
@@ -282,5 +286,9 @@ def as_object(result: Result) -> dict[str, Any]:
         "reported": told["reported"],
         "calls": told["calls"],
         "error": told["error"],
+        "questions": {
+            address: {"text": question.text, "schema": question.schema}
+            for address, question in questions.items()
+        },
         "notes": told["notes"],
     }

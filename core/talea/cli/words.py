@@ -150,6 +150,8 @@ def answer_option(address: str, question: Question) -> str:
 
 def answers_that_fit(schema: Any) -> str | None:
     """Say in a few words what answers fit a schema; None for any text."""
+    if _is_approval(schema):
+        return 'true to allow the call, {"arguments": {…}} to change it, or {"refuse": "why"}'
     if options := _choices(schema):
         return f"one of {', '.join(options)}"
     if schema is None or schema == {"type": "string"}:
@@ -157,7 +159,15 @@ def answers_that_fit(schema: Any) -> str | None:
     return f"JSON that fits {one_line(to_json(schema, indent=None))}"
 
 
+def _is_approval(schema: Any) -> bool:
+    """Say whether a schema is that of a person's word on a call of a tool."""
+    forms: Any = cast("dict[str, Any]", schema).get("anyOf") if isinstance(schema, dict) else None
+    return bool(forms) and forms[0] == {"const": True}
+
+
 def _example(schema: Any) -> str:
+    if _is_approval(schema):
+        return "true"
     return (_choices(schema) or ["VALUE"])[0]
 
 

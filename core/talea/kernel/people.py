@@ -30,7 +30,7 @@ _REFUSALS = 100
 _LOOP_TURNS = 10
 """Turns of the event loop in which a framework begins all tool calls of one answer of a model."""
 _ANOTHER = "the question is another one now than the one that was answered"
-_FORMS = 'answer true, {"arguments": {…}} to change them, or {"refuse": "why"}'
+_FORMS = 'answer true, {"arguments": {…}} to call it otherwise, or {"refuse": "why"}'
 
 
 class Earlier:
@@ -174,7 +174,7 @@ def read_approval(
         if problem is None and schema.check(answer) is not None:
             problem = "they are not as the tool declares them"
         if problem is not None:
-            return None, f"the changed arguments do not fit: {problem}"
+            return None, f"arguments: {problem}"
     return answer, None
 
 

@@ -30,7 +30,7 @@ def _argument(name: str, value: Any) -> list[str]:
     if isinstance(value, str) and "\n" in value:
         parts = value.split("\n")
         if all(part.isprintable() for part in parts):
-            return [f"  {name}:", *(f"  | {part}" for part in parts)]
+            return [f"  {name}:", *(f"    | {part}" for part in parts)]
     line = _json(value)
     if len(line) > _WIDTH and isinstance(value, dict | list):
         first, *rest = _json(value, indent=2).split("\n")
