@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import click
 
     from talea.adapter import Adapter, Options, Run
+    from talea.balance import Strategy
     from talea.errors import Issue
     from talea.events import Sink
     from talea.ir import Workflow
@@ -145,17 +146,20 @@ def talea_sinks(workflow: Workflow, framework: str) -> Iterable[Sink]:  # pyrigh
 
 
 @hookspec
-def talea_strategies() -> Mapping[str, Callable[..., Any]]:  # pyright: ignore[reportReturnType]
+def talea_strategies() -> Mapping[str, Callable[[], Strategy]]:  # pyright: ignore[reportReturnType]
     """Give load-balancing strategies by the name that a pool's `balance` has.
 
-    Each is called once for a pool in a run, without arguments, and gives a `balance.Strategy`.
+    Each is called once for a pool in a run, without arguments, and gives a `balance.Strategy`: that
+    chooses among the agents that could take an attempt, and may listen to what begins and ends. It
+    must choose one of those it is given; what is left to chance comes from `request.random`.
 
     Example:
 
+        from talea.balance import Strategy
         from talea.hookspecs import hookimpl
 
-        class Alphabetical:
-            def choose(self, candidates):
+        class Alphabetical(Strategy):
+            def choose(self, candidates, request):
                 return min(candidates, key=lambda candidate: candidate.name)
 
         @hookimpl

@@ -82,6 +82,17 @@ ERRORS = [
         tasks: {a: {capabilities: ▶[x, y], prompt: hi}}
         """,
         "no agent has the capabilities 'x', 'y'",
+        "'a' lacks only 'y'",
+    ),
+    Case(
+        "an agent twice in a pool",
+        """
+        agents: {one: {}, two: {}}
+        pools: {p: {agents: [one, two, ▶one]}}
+        tasks: {a: {pool: p, prompt: hi}}
+        """,
+        "'one' is in this pool already",
+        "its `weight` says how much of the work it gets",
     ),
     Case(
         "unknown team",

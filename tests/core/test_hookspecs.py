@@ -93,7 +93,7 @@ def check_sinks(hook: Callable[..., Any], capsys: pytest.CaptureFixture[str]) ->
 def check_strategies(hook: Callable[..., Any]) -> None:
     [strategies] = hook()
     candidates = [SimpleNamespace(name="b"), SimpleNamespace(name="a")]
-    assert strategies["alphabetical"]().choose(candidates).name == "a"
+    assert strategies["alphabetical"]().choose(candidates, None).name == "a"
 
 
 def check_tools(hook: Callable[..., Any]) -> None:

@@ -18,7 +18,7 @@ from random import Random
 from talea import ir
 from talea.balance import Candidate, Request, Strategy
 from talea.errors import ErrorType, TaskError
-from talea.kernel.rates import Rate, ready_at
+from talea.kernel.rates import EARLY, Rate, ready_at
 from talea.plan import Plan, Step
 
 FAILING_OVER = frozenset({ErrorType.RATE_LIMIT, ErrorType.SERVER_ERROR})
@@ -53,7 +53,7 @@ class Desk:
 
     def is_open(self, now: float) -> bool:
         """Say whether it can take an attempt, though it might rest."""
-        return self.opens_at(now) <= now
+        return self.opens_at(now) <= now + EARLY
 
     def take(self) -> None:
         """Count an attempt that begins."""

@@ -18,7 +18,7 @@ from itertools import count
 from talea.balance import Candidate, Request
 from talea.errors import ErrorType, TaskError
 from talea.kernel.desks import Desk, Pool
-from talea.kernel.rates import Allowance
+from talea.kernel.rates import EARLY, Allowance
 
 Rank = tuple[tuple[int, int, int], ...]
 """(-priority, index of the task, index of the item), from the outermost task to the inner one."""
@@ -155,7 +155,7 @@ class Places:
         if not pool.strategy.binds:
             return tuple(left)
         now = self._loop.time()
-        awake = [one for one in left if pool.desks[one.name].rests_until <= now]
+        awake = [one for one in left if pool.desks[one.name].rests_until <= now + EARLY]
         return (pool.choose(awake or left, wish.request),)
 
     def _grant_soon(self) -> None:
@@ -212,13 +212,14 @@ class Places:
         """See whether a desk can take an attempt, and when to look again."""
         now = self._loop.time()
         at = desk.opens_at(now)
-        desk.free(at <= now and desk.rests_until <= now)
+        soon = now + EARLY
+        desk.free(at <= soon and desk.rests_until <= soon)
         if desk.is_free:
             self._grant_soon()
         timer = self._timers.pop(desk, None)
         if timer is not None:
             timer.cancel()
-        later = [time for time in (at, desk.rests_until) if now < time < math.inf]
+        later = [time for time in (at, desk.rests_until) if soon < time < math.inf]
         if later:
             self._timers[desk] = self._loop.call_at(min(later), self._ring, desk)
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from talea import ir
 
 MINUTE = 60.0
-_EARLY = 1e-6
-"""Seconds by which a timer may ring too soon."""
+EARLY = 1e-6
+"""Seconds by which a timer may ring too soon: what is due by then is due."""
 
 
 class Rate:
@@ -58,7 +58,7 @@ class Rate:
         return now
 
     def _forget(self, now: float) -> None:
-        gone = now - MINUTE + _EARLY
+        gone = now - MINUTE + EARLY
         while self._calls and self._calls[0] <= gone:
             self._calls.popleft()
         while self._used and self._used[0][0] <= gone:
@@ -117,7 +117,7 @@ class Allowance:
             self._is_given = False
             return
         self.end(None)
-        while (at := ready_at(self._rates, now := self._time())) > now:
+        while (at := ready_at(self._rates, now := self._time())) > now + EARLY:
             await self._wait(at - now)
         self._count(now)
 

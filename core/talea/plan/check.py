@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from talea import ir
@@ -86,6 +86,10 @@ class _Examination:
                 if agent not in root.agents:
                     path = ("pools", name, "agents", index)
                     self._problems.unknown(root, "agent", agent, root.agents, path)
+                elif agent in pool.agents[:index]:
+                    path = ("pools", name, "agents", index)
+                    hint = "its `weight` says how much of the work it gets"
+                    self._problems.tell(root, f"{agent!r} is in this pool already", path, hint=hint)
         for name, team in root.teams.items():
             if name in root.agents:
                 self._problems.tell(
@@ -327,7 +331,9 @@ class _Examination:
                 root,
                 f"no agent has the capabilities {wanted}" if wanted else "there are no agents",
                 place_of(plan, step, "capabilities"),
-                hint=self._problems.meant(strange[0], known) if strange else None,
+                hint=self._problems.meant(strange[0], known)
+                if strange
+                else _nearest(root, task.capabilities),
             )
 
     # Order: what a task waits for.
@@ -514,6 +520,18 @@ def _one_by_one(parameters: dict[str, Any] | None) -> Schema | None:
     except SchemaError:
         return None
     return compile_schema({k: v for k, v in parameters.items() if k in _PER_PROPERTY})
+
+
+def _nearest(root: ir.Workflow, wanted: Iterable[str]) -> str | None:
+    """Say who lacks the least of the capabilities that are asked for, and what."""
+    missing = {
+        name: [one for one in dict.fromkeys(wanted) if one not in agent.capabilities]
+        for name, agent in root.agents.items()
+    }
+    if not missing:
+        return None
+    name = min(missing, key=lambda name: len(missing[name]))
+    return f"{name!r} lacks only {', '.join(map(repr, missing[name]))}"
 
 
 def _left(plan: Plan) -> list[Step]:
