@@ -1,7 +1,8 @@
 """Carries out runs in processes of their own, each of which may be killed: for `test_killed`.
 
 It reads requests from standard input, a JSON object a line, and forks for each one, so that the
-framework is imported once. It answers with the process's number, and with how it ended.
+framework is imported once. It answers with the process's number and, to a further line, with how
+the process ended: until then the number is that process's alone.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ tasks:
       q: {tool: blocking, with: {n: "{{ tasks.p.output + 1 }}"}}
       r: {tool: slow, with: {n: 3}}
   e: {depends_on: [b, c], tool: blocking, with: {n: "{{ len(tasks.b.output) + len(tasks.c.output) }}"}}
-  f: {depends_on: [d], trigger: all_done, tool: slow, retry: {max_attempts: 3, initial_interval: 1ms}, with: {n: -1}}
+  f: {depends_on: [d], trigger: all_done, tool: slow, retry: {max_attempts: 50, initial_interval: 1ms}, with: {n: -1}}
   g: {value: ["{{ tasks.b.output }}", "{{ tasks.c.output }}", "{{ tasks.d.output }}", "{{ tasks.e.output }}", "{{ tasks.f.output }}"]}
 outputs: {all: "{{ tasks.g.output }}"}
 """  # fmt: skip
@@ -104,7 +105,7 @@ def main() -> None:
     for framework in sys.argv[1:]:
         talea.compile(talea.loads(DOCUMENT), get_adapter(framework).name)
     say("ready")
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         process = os.fork()
         if not process:
             random.seed()
@@ -116,6 +117,7 @@ def main() -> None:
                 sys.stderr.flush()
                 os._exit(1)
         say(process)
+        sys.stdin.readline()
         say(os.waitpid(process, 0)[1])
 
 

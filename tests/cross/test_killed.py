@@ -45,16 +45,19 @@ class Server:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._read()
+
     def carry_out(self, request: dict[str, Any], kill_after: float | None = None) -> int:
         """Have a run carried out, and give the status of its process."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        process = int(self._read())
+        process = int(self._ask(json.dumps(request)))
         if kill_after is not None:
             time.sleep(kill_after)
-            os.kill(process, signal.SIGKILL)  # Until it is waited for, its number is its own.
-        return int(self._read())
+            os.kill(process, signal.SIGKILL)
+        return int(self._ask(""))
 
     def close(self) -> None:
         assert self._process.stdin is not None
