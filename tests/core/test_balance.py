@@ -323,9 +323,10 @@ def offered() -> Iterator[None]:
 
     registry = plugins.registry()
     info = plugins.PluginInfo("own", None, None)
-    registry.add(info, Plugin)
+    plugin = Plugin()
+    registry.add(info, lambda: plugin)
     yield
-    registry.manager.unregister(Plugin)
+    registry.manager.unregister(plugin)
     registry.plugins.remove(info)
 
 
