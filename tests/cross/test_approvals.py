@@ -352,6 +352,47 @@ def test_every_item_asks_for_itself(way: Way) -> None:
     assert desk.sent == [("ann", "Hi")]
 
 
+TEAM = HEAD.replace("tasks:", "  boss: {role: Boss}\n  other: {role: Other, tools: [send]}\ntasks:")
+OF_TEAM = """\
+  a:
+    boss:
+      - tool_calls:
+          - {name: delegate, arguments: {to: worker, task: Write to ann}}
+          - {name: delegate, arguments: {to: other, task: Write to bob}}
+      - content: All done.
+    worker:
+      - tool_calls: [{name: send, arguments: {to: ann, text: Hi}}]
+      - content: Written.
+    other:
+      - tool_calls: [{name: send, arguments: {to: bob, text: Hi}}]
+      - content: Written.
+"""
+
+
+@each_way
+def test_members_of_a_team_ask_one_after_the_other_about_one_tool(way: Way) -> None:
+    """Their calls have one address; and where nobody is there, one question stands at it."""
+    task = "  a: {team: {manager: boss, members: [worker, other]}, prompt: Go}"
+    at_once = most = 0
+
+    async def ask(call: AskCall) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.05)
+        at_once -= 1
+        return True
+
+    desk = Desk()
+    done = go(way, task, OF_TEAM, desk, head=TEAM, ask=ask)
+    assert done.result.tasks["a"].output == "All done.", done.result.error
+    assert sorted(to for to, _ in desk.sent) == ["ann", "bob"]
+    assert most == 1
+    done = go(way, task, OF_TEAM, desk, head=TEAM)
+    assert done.result.status == "waiting", done.result.error
+    assert [address for address, _ in done.asked] == ["a/send"]
+
+
 @each_way
 @pytest.mark.parametrize(
     ("answer", "end", "output"),

@@ -24,7 +24,7 @@ from talea.events import (
 )
 from talea.expr import compile_template, parse_json, to_text
 from talea.failures import said_by
-from talea.kernel.people import Approvals, changed_note
+from talea.kernel.people import Approvals, Permits, changed_note
 from talea.kernel.rates import Allowance
 from talea.kernel.threads import in_own_context
 from talea.kernel.work import Record
@@ -151,12 +151,12 @@ class Tool:
         """Call the tool and give its answer as text for the model."""
         call = self._call
         call.check_tool_turn()
-        approvals = call.approvals
-        with approvals.call() if approvals is not None else nullcontext():
+        permits = call.permits
+        with permits.call() if permits is not None else nullcontext():
             try:
                 read = allowed = read_arguments(arguments)
-                if approvals is not None:
-                    allowed = await approvals.allow(self._tool, read)
+                if permits is not None:
+                    allowed = await permits.allow(self._tool, read)
             except TaskError as error:
                 return call.refuse_tool(self.name, error)
             try:
@@ -204,8 +204,9 @@ class Call:
         self.tools: Sequence[AgentTool] = tuple(
             Tool(self, run.tools[name]) for name in self.agent.tools
         )
-        asked = frozenset(name for name in self.agent.tools if workflow.tools[name].approve)
-        self.approvals = Approvals(cell, via, asked) if asked else None
+        self.asked = frozenset(name for name in self.agent.tools if workflow.tools[name].approve)
+        """The tools that a person must allow to be called."""
+        self.permits = Permits(Approvals(cell, via), self.asked) if self.asked else None
         # For free text the model is not asked for JSON, in which it would quote it.
         free = step.output is None or step.output.schema == {"type": "string"}
         self.schema: Schema | None = None if free else step.output
@@ -232,7 +233,7 @@ class Call:
     @property
     def unanswered(self) -> bool:
         """Whether the attempt is over, since nobody is there to allow a call of a tool."""
-        return self.approvals is not None and self.approvals.unanswered
+        return self.permits is not None and self.permits.approvals.unanswered
 
     def note_agent(self, name: str) -> None:
         """Note in the task's record who answers."""

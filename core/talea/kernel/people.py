@@ -208,21 +208,21 @@ def approval_schema(parameters: Mapping[str, Any]) -> Schema:
 
 
 class Approvals:
-    """The tool calls of one attempt of an agent that needs a person's word on some of them.
+    """The questions of one attempt, in which a person must allow some calls of tools.
 
     Calls that a model makes at once are asked about at once, but for those of one tool: they share
     an address, and are asked about one after the other. The attempt's clock stands still while all
-    calls that have begun wait for a person. Where one is not answered the others go on to their
-    ends, and then the attempt is over.
+    that goes on in it waits for a person. Where one call is not answered all else goes on to its
+    end, and then the attempt is over.
     """
 
-    def __init__(self, cell: Cell, via: Via, tools: frozenset[str]) -> None:
+    def __init__(self, cell: Cell, via: Via) -> None:
         self.unanswered = False
         """Whether the attempt is over, since it cannot go on without an answer."""
         self._cell = cell
         self._via = via
-        self._tools = tools
-        self._begun = 0
+        self._going_on = 0
+        """Calls of tools, and agents of a team that are not at a call; those that wait as well."""
         self._asking = 0
         self._left = 0
         self._stands = False
@@ -231,59 +231,83 @@ class Approvals:
         self._turns: dict[str, asyncio.Lock] = {}
         self._over = asyncio.Event()
 
-    @contextmanager
-    def call(self) -> Generator[None, None, None]:
-        """Carry out a call, of whatever tool. Raises `Unanswered` once the attempt is over."""
-        if self.unanswered:
-            raise Unanswered
-        self._count(begun=1)
-        try:
-            yield
-        finally:
-            self._count(begun=-1)
-            self._see_whether_over()
-
-    async def allow(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Have a person allow a call if the tool needs it; see `allow`."""
-        name = tool.name
-        if name not in self._tools:
-            return arguments
-        self._count(asking=1)
-        try:
-            async with self._turns.setdefault(name, asyncio.Lock()):
-                try:
-                    if name in self._open:
-                        raise Unanswered
-                    return await allow(self._cell, self._via, tool, arguments)
-                except Unanswered:
-                    self._open.add(name)
-            await self._until_over()
-            raise Unanswered
-        finally:
-            self._count(asking=-1)
-
-    async def _until_over(self) -> None:
-        """Wait until no other call can go on."""
-        for _ in range(_LOOP_TURNS):
-            await asyncio.sleep(0)
-        self._left += 1
-        self._see_whether_over()
-        await self._over.wait()
-
-    def _see_whether_over(self) -> None:
-        if self._left and self._left >= self._begun:
-            self.unanswered = True
-            self._over.set()
-
-    def _count(self, begun: int = 0, asking: int = 0) -> None:
-        self._begun += begun
+    def count(self, going_on: int = 0, asking: int = 0) -> None:
+        """Count what begins and ends, and let clocks run or stand still."""
+        self._going_on += going_on
         self._asking += asking
-        stands = self._asking > 0 and self._asking >= self._begun
+        stands = self._asking > 0 and self._asking >= self._going_on
         execution = self._cell.run.execution
         if stands is not self._stands and execution.counts_people:
             self._stands = stands
             change = 1 if stands else -1
             count_busy(execution, self._cell, -change, change)
+        if self._left and self._left >= self._going_on:
+            self.unanswered = True
+            self._over.set()
+
+    async def allow(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have a person allow a call that has begun; see `allow`."""
+        self.count(asking=1)
+        try:
+            async with self._turns.setdefault(tool.name, asyncio.Lock()):
+                try:
+                    if tool.name in self._open:
+                        raise Unanswered
+                    return await allow(self._cell, self._via, tool, arguments)
+                except Unanswered:
+                    self._open.add(tool.name)
+            for _ in range(_LOOP_TURNS):
+                await asyncio.sleep(0)
+            self._left += 1
+            self.count()
+            await self._over.wait()
+            raise Unanswered
+        finally:
+            self.count(asking=-1)
+
+
+class Permits:
+    """The calls of one agent's tools in an attempt; `tools` are those that a person must allow."""
+
+    def __init__(self, approvals: Approvals, tools: frozenset[str]) -> None:
+        self.approvals = approvals
+        self._tools = tools
+        self._calls = 0
+        self._works = False
+
+    @contextmanager
+    def work(self) -> Generator[None, None, None]:
+        """Work as one agent of several: as long as it is at no call, it goes on."""
+        self._works = True
+        self.approvals.count(going_on=1)
+        try:
+            yield
+        finally:
+            self._works = False
+            self.approvals.count(going_on=-1)
+
+    @contextmanager
+    def call(self, *, delegates: bool = False) -> Generator[None, None, None]:
+        """Carry out a call, of whatever tool; one that delegates waits for others at work.
+
+        Raises `Unanswered` once the attempt is over.
+        """
+        approvals, own = self.approvals, 0 if delegates else 1
+        if approvals.unanswered:
+            raise Unanswered
+        self._calls += 1
+        approvals.count(going_on=own - (self._works and self._calls == 1))
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            approvals.count(going_on=(self._works and self._calls == 0) - own)
+
+    async def allow(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have a person allow a call if the tool needs it; see `allow`."""
+        if tool.name not in self._tools:
+            return arguments
+        return await self.approvals.allow(tool, arguments)
 
 
 def changed_note(arguments: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ that call tools.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
@@ -19,6 +20,7 @@ from talea.errors import ErrorType, TaskError
 from talea.events import Delegated, Failure, Status
 from talea.failures import to_task_error
 from talea.kernel.calls import Call, read_arguments
+from talea.kernel.people import Approvals, Permits
 from talea.kernel.work import Cell
 
 DELEGATE, HAND_OVER = "delegate", "hand_over"
@@ -60,15 +62,10 @@ class MemberCall(Call):
         self.prompt = prompt
         self.budget = budget
         self.handover: Handover | None = None
-        self._work = work
-        work.calls.append(self)
+        # Also where it needs nobody's word: a question at another one waits until it is done.
+        self.permits = Permits(work.approvals, self.asked) if work.asks else None
         if is_manager:
             self.max_turns = budget.most  # The team's own bound takes the place of its agent's.
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether the attempt is over, since nobody is there to allow a call of one's tools."""
-        return any(Call.unanswered.__get__(call) for call in self._work.calls)
 
     async def begin_turn(self) -> None:
         """Announce a model call; it counts for the team, and for those around."""
@@ -103,7 +100,8 @@ class Work:
         self.number = number
         self.via = via
         self.teams = cell.run.plan.workflow.teams
-        self.calls: list[MemberCall] = []
+        self.approvals = Approvals(cell, via)
+        self.asks = any(tool.approve for tool in cell.run.plan.workflow.tools.values())
 
     async def answer(self) -> AgentAnswer:
         """Have the team answer. Raises `TaskError`, or a framework's own error."""
@@ -175,7 +173,8 @@ class Work:
             call.tell_started(for_task=is_whole)
         ending, failure = Status.CANCELLED, None
         try:
-            answer = await self.via.answer(call)
+            with call.permits.work() if call.permits is not None else nullcontext():
+                answer = await self.via.answer(call)
             call.answer = answer.output
             if call.unanswered:
                 raise Unanswered
@@ -268,7 +267,9 @@ class Delegation(_MemberTool):
             return manager.refuse_tool(self.name, error)
         error: TaskError | None = None
         try:
-            answer = await self.work.ask(to, task, manager.budget)
+            permits = manager.permits
+            with permits.call(delegates=True) if permits is not None else nullcontext():
+                answer = await self.work.ask(to, task, manager.budget)
             manager.check_budget()  # Nobody could read it.
             return answer
         except TaskError as failed:
