@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from talea.errors import UsageError
 from talea.events import Failure, Status, TaskEnded, Usage
@@ -35,14 +35,13 @@ from talea.kernel.past import (
     DONE,
     RETRY,
     STALE,
+    Durability,
     Past,
     Row,
     Totals,
     is_of_a_limit,
 )
 from talea.kernel.snapshots import read_error, read_usage, save_ended
-
-Durability = Literal["normal", "full"]
 
 _APPLICATION = 0x74616C65
 """Marks a SQLite file as a journal: `tale`."""
@@ -230,7 +229,8 @@ class Journal:
         for row in gone:
             _Lock.forget(self.path, row.run)
         if gone:
-            self._connection.execute("VACUUM")
+            with suppress(sqlite3.Error):  # Others are at work: the room is used again anyway.
+                self._connection.execute("VACUUM")
         return len(gone)
 
     def _lock(self, run: str) -> _Lock:
@@ -256,6 +256,28 @@ def opened(path: str | os.PathLike[str], *, create: bool = False) -> Generator[J
         yield journal
     finally:
         journal.close()
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Where a run is kept, and from which row it goes on, if it has begun before."""
+
+    journal: Path
+    durability: Durability
+    row: RunRow
+    is_resumed: bool
+
+    def open(self) -> tuple[Keeper, Past | None]:
+        """Give what keeps the run, and what it has come to before. Raises `UsageError`."""
+        with opened(self.journal, create=not self.is_resumed) as journal:
+            if not self.is_resumed:
+                return journal.begin(self.row, self.durability), None
+            keeper = journal.take_up(self.row, self.durability)
+            # Read after it was locked: until then another process may have been at it.
+            past = journal.past(journal.find(self.row.run))
+            for address, text, answer in past.answers:
+                keeper.answers.setdefault(address, []).append((text, answer))
+            return keeper, past
 
 
 class Keeper:

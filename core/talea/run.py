@@ -25,7 +25,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from talea import ir, plugins
 from talea.adapter import Adapter, AskCall, Feature, Level, Support
@@ -42,16 +42,18 @@ from talea.errors import (
 )
 from talea.events import Event, Failure, RunEnded, RunMetered, RunStarted, Sink, Status
 from talea.failures import harmless, said_by
-from talea.journal import Durability, Keeper, RunRow, opened, pin, source_of
 from talea.kernel import Execution, Run
 from talea.kernel.desks import Desks
-from talea.kernel.past import Past
+from talea.kernel.past import Durability
 from talea.kernel.people import Earlier
 from talea.load import load
 from talea.plan import Plan, check_inputs, make_plan
 from talea.result import Result, fold
 from talea.route import Route, Wishes, cost_of, find_route
 from talea.tools import BoundTool, bind, stand_in
+
+if TYPE_CHECKING:
+    from talea.journal import Keeper, Keeping, RunRow
 
 DEFAULT_FRAMEWORK = "simple"
 
@@ -63,28 +65,6 @@ Ask = Callable[[AskCall], Any | Awaitable[Any]]
 _OF_PEOPLE = frozenset({Feature.ASK, Feature.APPROVE})
 _OF_AGENTS = frozenset({Feature.AGENT, Feature.AGENT_TOOLS, Feature.CONTEXT, Feature.OUTPUT})
 """What the agents' adapter answers for, where it is not the one that schedules."""
-
-
-@dataclass(slots=True)
-class Keeping:
-    """Where a run is kept, and from which row it goes on, if it has begun before."""
-
-    journal: Path
-    durability: Durability
-    row: RunRow
-    is_resumed: bool
-
-    def open(self) -> tuple[Keeper, Past | None]:
-        """Give what keeps the run, and what it has come to before. Raises `UsageError`."""
-        with opened(self.journal, create=not self.is_resumed) as journal:
-            if not self.is_resumed:
-                return journal.begin(self.row, self.durability), None
-            keeper = journal.take_up(self.row, self.durability)
-            # Read after it was locked: until then another process may have been at it.
-            past = journal.past(journal.find(self.row.run))
-            for address, text, answer in past.answers:
-                keeper.answers.setdefault(address, []).append((text, answer))
-            return keeper, past
 
 
 @dataclass
@@ -195,7 +175,7 @@ class Prepared:
         now = execution.now
         notes = list(self.route.notes)
         if keeper is not None:
-            unwritten = _close(keeper, status, outputs, error)
+            unwritten = _close(keeper, self.run_id, status, outputs, error)
             if unwritten is not None and status is Status.CANCELLED:
                 status, error = Status.FAILED, unwritten
             elif unwritten is not None:
@@ -267,6 +247,8 @@ def prepare(
     run_id = run_id or secrets.token_hex(8)
     keeping = None
     if journal is not None:
+        from talea.journal import Keeping, RunRow, pin, source_of
+
         settings = {"agents": agents, "model": model, "offline": offline, "options": options or {}}
         row = resumed or RunRow.new(run_id, plan.name)
         row.document, row.source = pin(document), row.source or source_of(document)
@@ -391,12 +373,15 @@ def _stop_on_failure(keeper: Keeper, root: Run) -> None:
     keeper.on_failure = stop
 
 
-def _close(keeper: Keeper, status: Status, outputs: Any, error: Failure | None) -> Failure | None:
+def _close(
+    keeper: Keeper, run_id: str, status: Status, outputs: Any, error: Failure | None
+) -> Failure | None:
     """Write the end of a run into its journal; give the reason if that fails."""
     try:
         keeper.close(status, outputs, error)
     except UsageError as unwritten:
-        return Failure(ErrorType.INTERNAL.value, unwritten.message, None, unwritten)
+        words = f"{unwritten.message}; once it can be, `talea resume {run_id}` goes on"
+        return Failure(ErrorType.INTERNAL.value, words, None, unwritten)
     return None
 
 

@@ -10,7 +10,7 @@ from talea.cli.board import Board
 from talea.cli.reading import check_answers, durability_option, journal_option, read_pairs
 from talea.cli.run import Watch, exit_code, go_on, show
 from talea.errors import UsageError
-from talea.journal import Durability
+from talea.kernel.past import Durability
 from talea.result import Result
 from talea.resume import take_up
 

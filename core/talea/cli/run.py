@@ -28,7 +28,7 @@ from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_
 from talea.cli.words import answer_option, summarise, tell
 from talea.events import Event, Sink, Status
 from talea.ir import LANGUAGE_VERSION
-from talea.journal import Durability
+from talea.kernel.past import Durability
 from talea.plugins import versions
 from talea.result import Result
 from talea.route import Wishes

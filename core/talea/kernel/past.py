@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from talea.events import Event, InnerStarted, Status, TaskEnded, Usage
 from talea.kernel.snapshots import read_error, read_usage
@@ -25,6 +25,8 @@ from talea.result import plain_address
 BEGAN, RETRY, ASKED, ANSWERED, DONE, STALE = (
     "began", "retry", "asked", "answered", "done", "stale",
 )  # fmt: skip
+Durability = Literal["normal", "full"]
+"""What a journal outlives: the end of the process, or a loss of power as well."""
 _ENDS = frozenset(
     {
         Status.SUCCEEDED,
