@@ -24,6 +24,7 @@ from talea.cli import cli
 from talea.errors import InputError, UsageError
 from talea.events import Answered, Status
 from talea.journal import opened, pin, unpin
+from talea.resume import take_up
 from talea.run import prepare
 
 
@@ -57,9 +58,19 @@ def cut_off(
     after: Sequence[Any] = (),
     **settings: Any,
 ) -> str:
-    """Run a workflow to a call that is never answered, as a killed process leaves it; before that
-    one, those of the same argument go as `after` says."""
+    """Run a workflow to a call that is never answered, and leave its journal behind."""
     prepared = prepare(workflow, tools=calls, journal=journal, durability="full", **settings)
+    leave_at(prepared, calls, at, journal, after)
+    return prepared.run_id
+
+
+def leave_at(
+    prepared: Any, calls: Calls, at: Any, journal: Path, after: Sequence[Any] = ()
+) -> None:
+    """Carry a run out to a call, and leave its journal as a process that is killed then does.
+
+    Before that one, calls of the same argument go as `after` says.
+    """
     copy = journal.with_name("copy.db")
     before = iter(after)
 
@@ -77,7 +88,6 @@ def cut_off(
     for suffix in ("", "-wal", "-shm"):
         Path(f"{journal}{suffix}").unlink(missing_ok=True)
     copy.rename(journal)
-    return prepared.run_id
 
 
 def fail() -> None:
@@ -208,6 +218,18 @@ def test_usage_and_time_are_counted_on(journal: Path) -> None:
     began = [task.started for task in result.tasks.values()]
     assert began == sorted(began)  # type: ignore[type-var]
     assert result.duration >= row.elapsed
+
+
+def test_a_run_whose_time_is_over_begins_nothing_more(journal: Path) -> None:
+    calls = Calls()
+    one = cut_off(workflow(CHAIN, "limits: {timeout: 1h}"), calls, 2, journal)
+    with closing(sqlite3.connect(journal)) as file, file:
+        file.execute("UPDATE runs SET used = 3600")
+    result = talea.resume(one, journal=journal, tools=calls)
+    assert calls.seen == [1, 2]
+    assert result.error is not None
+    assert result.error.type == "limit_exceeded"
+    assert result.tasks["a"].status is Status.SUCCEEDED
 
 
 def test_a_run_that_has_ended_gives_its_result_again(journal: Path) -> None:
@@ -352,6 +374,36 @@ def test_an_answer_to_another_question_is_not_used(journal: Path) -> None:
     assert refusals == ["the question is another one now than the one that was answered"]
     third = talea.resume(first.run, journal=journal, workflow=other, answers={"a": True})
     assert third.succeeded, "it has been shown now"
+
+
+APPROVED = """talea: 1
+name: t
+tools: {step: {approve: true}, no-op: {approve: true}}
+tasks:
+  a: {tool: step, with: {n: 1}}
+  b: {tool: no-op, timeout: 1h}
+"""
+
+
+def test_a_call_is_allowed_once_though_it_is_made_twice(journal: Path) -> None:
+    calls = Calls()
+    tools = {"step": calls.step, "no-op": lambda: 1}
+    document = talea.loads(APPROVED)
+    first = talea.run(document, tools=tools, journal=journal)
+    assert first.status is Status.WAITING
+    with opened(journal) as kept:
+        assert kept.past(kept.find(first.run)).questions.keys() == {"a/step", "b/no-op"}
+    going_on = take_up(
+        first.run, journal=journal, tools=tools, answers={"a/step": True}, durability="full"
+    )
+    leave_at(going_on, calls, 1, journal)
+    second = talea.resume(first.run, journal=journal, tools=tools)
+    assert second.tasks["a"].status is Status.SUCCEEDED, "the answer is known"
+    with opened(journal) as kept:
+        assert kept.past(kept.find(first.run)).questions.keys() == {"b/no-op"}
+    assert talea.resume(
+        first.run, journal=journal, tools=tools, answers={"b/no-op": True}
+    ).succeeded
 
 
 # The pinned workflow ----------------------------------------------------------------------------

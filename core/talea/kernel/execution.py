@@ -169,8 +169,11 @@ class Execution:
         """Begin the run's own time limit."""
         self.root = root
         if self.limits.timeout is not None:
-            used = self.past.used if self.past else 0.0
-            self.clock.set(self, max(0.0, self.limits.timeout - used))
+            left = self.limits.timeout - (self.past.used if self.past else 0.0)
+            if left > 0:
+                self.clock.set(self, left)
+            else:
+                self.expire()
 
     def time_used(self) -> float:
         """Give how much of the time limit is used up; all the time where there is none."""
