@@ -26,8 +26,8 @@ from typing import Any
 
 from against_crewai import crewai
 from against_langgraph import langgraph
-from journaling import journal
 from balance import balance
+from journaling import journal
 from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
 from peers import compile_langgraph, noop, run_langgraph, run_task_group
 from shapes import SHAPES, Graph, critical_path, unequal

@@ -233,6 +233,7 @@ def reference(_: str) -> str:
         ("One of `models`", ir.Model, set()),
         ("One of `tools`", ir.Tool, set()),
         ("One of `agents`", ir.Agent, set()),
+        ("`limits` of an agent or a model", ir.Rates, set()),
         ("One of `pools`", ir.Pool, set()),
         ("One of `teams`", ir.Team, set()),
         ("`limits`", ir.Limits, set()),
@@ -360,7 +361,7 @@ _PLAIN = {
     "StrictBool": "`true` or `false`",
 }  # fmt: skip
 _PARTS_OF_A_DOCUMENT = {
-    "SecretRef": "`{env: NAME}`", "Loop": "see `loop`", "Retry": "see `retry`", "Limits": "see `limits`",
+    "SecretRef": "`{env: NAME}`", "Loop": "see `loop`", "Retry": "see `retry`", "Limits": "see `limits`", "Rates": "`{requests_per_minute, tokens_per_minute}`",
     "InlineWorkflow": "workflow", "ToolCall": "`{name, arguments}`",
     "TokenUsage": "`{input_tokens, output_tokens, cost}`", "Fault": "see faults", "Delegate": "`{to, task}`",
     "Handoff": "`{to}`", "Model": "model", "Tool": "tool", "Agent": "agent", "Pool": "pool", "Team": "team",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import talea
-from talea.events import RunEnded, Status, TextStreamed, ToolCalled
+from talea.events import AgentChosen, RunEnded, Status, TextStreamed, ToolCalled
 from talea.tools import load_tools
 
 ROOT = Path(__file__).parents[2]
@@ -228,6 +228,20 @@ def script(name: str, *arguments: str) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_pools_hand_a_letter_over_and_stay_within_bounds() -> None:
+    import asyncio
+
+    events = asyncio.run(_events("09_pools"))
+    chosen = [(event.address, event.agent) for event in events if isinstance(event, AgentChosen)]
+    first, then = (agent for address, agent in chosen if address == "english[1]")
+    assert {first, then} == {"anna", "bert"}
+    assert ("french[0]", "chloe") in chosen
+    assert all(
+        event.loads.get("bert", 0) == 0 for event in events
+        if isinstance(event, AgentChosen) and event.agent == "bert"
+    )  # fmt: skip
 
 
 def test_python_api() -> None:

@@ -61,7 +61,7 @@ def _cost_of_agents(plan: Plan) -> str:
 
 
 def _task_of_crew(step: Step) -> str:
-    words = f"a Task of the Agent {step.agents[0]!r}, a fresh one for each attempt"
+    words = f"a Task of {_agent(step)}, a fresh one for each attempt"
     return words + _rest(step)
 
 
@@ -72,11 +72,17 @@ def _task_of_flow(step: Step, at: int, stage: Stage, inside: str) -> str:
 
 def _work(step: Step, inside: str) -> str:
     if step.kind == "agent":
-        return f"has the Agent {step.agents[0]!r}, a fresh one for each attempt, carry out a Task"
+        return f"has {_agent(step)}, a fresh one for each attempt, carry out a Task"
     if step.plan is None:
         return _WORK[step.kind]
     what = "the workflow" if step.kind == "workflow" else "what is inside"
     return f"kicks off the {style_of(step.plan, inside).capitalize()} of {what}"
+
+
+def _agent(step: Step) -> str:
+    if step.balance is None:
+        return f"the Agent {step.agents[0]!r}"
+    return f"whichever Agent is chosen of {', '.join(map(repr, step.agents))}"
 
 
 def _rest(step: Step) -> str:
