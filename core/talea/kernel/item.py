@@ -265,6 +265,9 @@ async def wait(cell: Cell, awaitable: Awaitable[_Value]) -> _Value:
 
 def _tried_once(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
     """Give an attempt, by one agent or by those of a pool."""
+    execution = cell.run.execution
+    if not execution.sinks and execution.places is None:
+        return _work(cell, number, via)  # Nothing is to be told or counted: the most common case.
     if cell.step.balance is not None:
         return _failed_over(cell, number, via)
     return _seen(cell, number, via)
