@@ -166,6 +166,8 @@ class Approval:
 
     tool: str
     arguments: Mapping[str, Any]
+    agent: str | None
+    """Who wants to call it; None for a tool task."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -496,6 +496,69 @@ def test_a_question_interrupts_and_the_answer_resumes(mode: str) -> None:
     asyncio.run(main())
 
 
+def test_a_call_to_allow_interrupts_and_the_word_resumes() -> None:
+    async def main() -> None:
+        flow = make(
+            {
+                "a": {"tool": "s", "with": {"x": 1}},
+                "b": {
+                    "for_each": [2, 3],
+                    "tool": "s",
+                    "with": {"x": "{{ item }}"},
+                    "depends_on": ["a"],
+                },
+            },
+            {"mode": "graph", "checkpointer": InMemorySaver()},
+            tools={"s": {"approve": True}},
+        )
+        tool = Counting()
+        context = {"tools": {"s": tool.context()["tools"]["t"]}}
+        found = await flow.ainvoke({"inputs": {}}, THREAD, context=context)
+        (interrupt,) = found["__interrupt__"]
+        assert interrupt.value["address"] == "a/s"
+        assert interrupt.value["ask"] == "Call s with these arguments?\n  x: 1"
+        word = {"arguments": {"x": 7}}
+        found = await flow.ainvoke(Command(resume=word), THREAD, context=context)
+        asked = {one.value["address"]: one.id for one in found["__interrupt__"]}
+        while asked:
+            words = dict.fromkeys(asked.values(), True)
+            found = await flow.ainvoke(Command(resume=words), THREAD, context=context)
+            asked = {one.value["address"]: one.id for one in found.get("__interrupt__", ())}
+        assert set(statuses(found).values()) == {"succeeded"}
+        assert tool.calls == {"7": 1, "2": 1, "3": 1}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("mode", "task"),
+    [
+        ("graph", {"agent": "w", "prompt": "Go"}),
+        ("dataflow", {"agent": "w", "prompt": "Go"}),
+        ("dataflow", {"tool": "s"}),
+    ],
+)
+def test_calls_that_no_interrupt_is_bound_to_need_somebody_to_allow_them(
+    mode: str, task: dict[str, Any]
+) -> None:
+    async def main() -> None:
+        flow = make(
+            {"a": task},
+            {"mode": mode, "checkpointer": InMemorySaver()},
+            tools={"s": {"approve": True}},
+            agents={"w": {"model": "openai/test", "tools": ["s"]}},
+        )
+        context = {"tools": {"s": Counting().context()["tools"]["t"]}, "offline": True}
+        with pytest.raises(UsageError, match="a person must allow calls of tools"):
+            await flow.ainvoke({"inputs": {}}, THREAD, context=context)
+        # The stand-in for a model calls no tool.
+        context["answers"] = {"a/s": True}
+        found = await flow.ainvoke({"inputs": {}}, THREAD, context=context)
+        assert statuses(found) == {"a": "succeeded"}
+
+    asyncio.run(main())
+
+
 @MODES
 def test_an_answer_that_does_not_fit_is_asked_for_again(mode: str) -> None:
     async def main() -> None:

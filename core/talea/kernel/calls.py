@@ -206,7 +206,7 @@ class Call:
         )
         self.asked = frozenset(name for name in self.agent.tools if workflow.tools[name].approve)
         """The tools that a person must allow to be called."""
-        self.permits = Permits(Approvals(cell, via), self.asked) if self.asked else None
+        self.permits = Permits(Approvals(cell, via), name, self.asked) if self.asked else None
         # For free text the model is not asked for JSON, in which it would quote it.
         free = step.output is None or step.output.schema == {"type": "string"}
         self.schema: Schema | None = None if free else step.output

@@ -128,7 +128,7 @@ def _tell_answered(
 
 
 async def allow(
-    cell: Cell, via: Via, tool: BoundTool, arguments: Mapping[str, Any]
+    cell: Cell, via: Via, tool: BoundTool, arguments: Mapping[str, Any], agent: str | None = None
 ) -> Mapping[str, Any]:
     """Have a person allow a call, and give the arguments for it: those given, or changed ones.
 
@@ -143,7 +143,7 @@ async def allow(
         approval_text(tool.name, arguments),
         schema,
         execution.ask_person,
-        Approval(tool.name, arguments),
+        Approval(tool.name, arguments, agent),
     )
     read = partial(read_approval, schema=schema, tool=tool)
     answer: Any = await put(execution, via, call, read)
@@ -245,7 +245,9 @@ class Approvals:
             self.unanswered = True
             self._over.set()
 
-    async def allow(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def allow(
+        self, tool: BoundTool, arguments: Mapping[str, Any], agent: str
+    ) -> Mapping[str, Any]:
         """Have a person allow a call that has begun; see `allow`."""
         self.count(asking=1)
         try:
@@ -253,7 +255,7 @@ class Approvals:
                 try:
                     if tool.name in self._open:
                         raise Unanswered
-                    return await allow(self._cell, self._via, tool, arguments)
+                    return await allow(self._cell, self._via, tool, arguments, agent)
                 except Unanswered:
                     self._open.add(tool.name)
             for _ in range(_LOOP_TURNS):
@@ -269,8 +271,9 @@ class Approvals:
 class Permits:
     """The calls of one agent's tools in an attempt; `tools` are those that a person must allow."""
 
-    def __init__(self, approvals: Approvals, tools: frozenset[str]) -> None:
+    def __init__(self, approvals: Approvals, agent: str, tools: frozenset[str]) -> None:
         self.approvals = approvals
+        self._agent = agent
         self._tools = tools
         self._calls = 0
         self._works = False
@@ -307,7 +310,7 @@ class Permits:
         """Have a person allow a call if the tool needs it; see `allow`."""
         if tool.name not in self._tools:
             return arguments
-        return await self.approvals.allow(tool, arguments)
+        return await self.approvals.allow(tool, arguments, self._agent)
 
 
 def changed_note(arguments: Mapping[str, Any]) -> str:

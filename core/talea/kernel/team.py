@@ -63,7 +63,7 @@ class MemberCall(Call):
         self.budget = budget
         self.handover: Handover | None = None
         # Also where it needs nobody's word: a question at another one waits until it is done.
-        self.permits = Permits(work.approvals, self.asked) if work.asks else None
+        self.permits = Permits(work.approvals, name, self.asked) if work.asks else None
         if is_manager:
             self.max_turns = budget.most  # The team's own bound takes the place of its agent's.
 

@@ -80,7 +80,7 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.RETRY: _kernel("LangGraph's RetryPolicy knows no retry-after and no error types"),
         Feature.TIMEOUT: _kernel("LangGraph's timeout cannot stand still while a person is asked"),
         Feature.APPROVE: _kernel(
-            "asked within the tool's call; LangChain's middleware needs a checkpointer"
+            "asked within the tool's call, a tool task's by interrupt() under a checkpointer"
         ),
         Feature.PRIORITY: _kernel("LangGraph has none"),
         Feature.MAX_PARALLEL: _kernel("LangGraph's max_concurrency counts nodes of all kinds"),
@@ -109,6 +109,7 @@ class LangGraphAdapter(Adapter[Any]):
     async def nested(self, child: Run) -> None:
         """Run a block or sub-workflow by the subgraph of the node that it is in."""
         around = place.get()
+        assert around is not None
         assert around.part is not None
         outer = around.driver
         driver = Driver(child, resumed=outer.resumed, interrupts=outer.interrupts)
@@ -121,12 +122,17 @@ class LangGraphAdapter(Adapter[Any]):
         return await answer(call)
 
     async def ask(self, call: AskCall) -> Any:
-        """Ask whoever the run knows; where nobody is there, interrupt a graph that can resume."""
-        around = place.get(None)
+        """Ask whoever the run knows; where nobody is there, interrupt a graph that can resume.
+
+        Not for an agent's calls of tools: a node that is resumed takes LangGraph's answers in their
+        order, and a model that is asked anew may have chosen to call something else.
+        """
+        around = place.get()
+        of_agent = call.approval is not None and call.approval.agent is not None
         try:
             return await call.asker(call)
         except Unanswered:
-            if around is None or not around.driver.interrupts:
+            if of_agent or around is None or not around.driver.interrupts:
                 raise
         from langgraph.types import interrupt
 

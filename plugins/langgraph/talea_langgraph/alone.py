@@ -67,11 +67,19 @@ async def alone(
     from talea.run import prepare
 
     plan = blueprint.plan
-    if blueprint.asks and not interrupts and settings.ask is None and settings.answers is None:
-        raise UsageError(
-            f"{plan.name!r} asks a person, and nobody is there to answer",
-            "with a checkpointer the graph interrupts; or give `ask` or `answers` in the context",
-        )
+    if settings.ask is None and settings.answers is None:
+        if blueprint.needs_asker:
+            raise UsageError(
+                f"a person must allow calls of tools in {plan.name!r}, and nobody is there",
+                "give `ask` or `answers` in the context: only a tool task interrupts for it, and"
+                " only in `mode=graph`",
+            )
+        if blueprint.may_interrupt and not interrupts:
+            raise UsageError(
+                f"{plan.name!r} asks a person, and nobody is there to answer",
+                "with a checkpointer the graph interrupts; or give `ask` or `answers` in the"
+                " context",
+            )
     told = {field.name: getattr(settings, field.name) for field in fields(settings)}
     prepared = prepare(plan.workflow, inputs, framework="langgraph", compiled=compiled, **told)
     async with prepared.opened() as run:

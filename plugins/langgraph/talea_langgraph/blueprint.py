@@ -19,8 +19,10 @@ class Blueprint:
     choices: Choices
     parts: dict[int, Any]
     """By the identity of their plan."""
-    asks: bool
-    """Whether a person is asked, here or inside."""
+    may_interrupt: bool
+    """Whether a person is asked, here or inside, by questions that can interrupt the graph."""
+    needs_asker: bool
+    """Whether a person must allow calls, here or inside, by questions that cannot."""
 
     async def do_rest(self, driver: Driver) -> None:
         """Do what became ready after its node had come, since a question before it was cut off."""

@@ -8,7 +8,7 @@ from typing import Any
 from talea.plan import Plan
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.options import Choices
-from talea_langgraph.structure import levels
+from talea_langgraph.structure import levels, may_interrupt, needs_asker
 
 
 def form_of(plan: Plan, choices: Choices) -> str:
@@ -30,8 +30,15 @@ def _compile(plan: Plan, choices: Choices, parts: dict[int, Any]) -> None:
     for step in plan.steps:
         if step.plan is not None and id(step.plan) not in parts:
             _compile(step.plan, inner, parts)
-    asks = any(step.kind == "ask" for inner in plan.plans() for step in inner.steps)
-    blueprint = Blueprint(plan, choices, parts, asks)
+    steps = [(one, step) for one in plan.plans() for step in one.steps]
+    by_graphs = all(form_of(one, choices) == "graph" for one in plan.plans())
+    blueprint = Blueprint(
+        plan,
+        choices,
+        parts,
+        may_interrupt=any(may_interrupt(*step) for step in steps),
+        needs_asker=any(needs_asker(*step, by_graphs=by_graphs) for step in steps),
+    )
     if form_of(plan, choices) == "graph":
         from talea_langgraph.graph import make_graph
 

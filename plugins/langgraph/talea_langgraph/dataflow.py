@@ -197,7 +197,9 @@ def _body(step: Step, part: Part | None) -> Callable[[], Any]:
         for d in dependencies:
             if not await flow.passed[d]:
                 raise GraphInterrupt(())  # Nothing is kept of it: it is called again on resume.
-        token = place.set(Place(flow.driver, part))
+        # Not for a call of a tool: what resumes one interrupt may reach the next one as well.
+        around = None if step.kind == "tool" else Place(flow.driver, part)
+        token = place.set(around)
         try:
             return flow.driver.ending(step, await flow.driver.run.task(i)) or {}
         finally:

@@ -59,5 +59,5 @@ class Place:
     part: Part | None
 
 
-place: ContextVar[Place] = ContextVar("talea_langgraph_place")
+place: ContextVar[Place | None] = ContextVar("talea_langgraph_place", default=None)
 """Set while a node that asks a person, or has others inside, is at work."""

@@ -19,7 +19,7 @@ from talea_langgraph import savers
 from talea_langgraph.alone import Settings, alone, is_inside, is_saved_around
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
-from talea_langgraph.structure import is_sent, levels
+from talea_langgraph.structure import is_sent, levels, may_interrupt
 
 if TYPE_CHECKING:
     from talea.adapter import Run
@@ -186,11 +186,12 @@ def make_graph(blueprint: Blueprint) -> WorkflowGraph:
     for step in plan.steps:
         name = _node_name(step)
         part: Part | None = blueprint.parts.get(id(step.plan))
+        asks = may_interrupt(plan, step)
         if is_sent(step, maps):
             ends[step.index] = f"{name}.end"
-            _add_map(builder, step, name, part)
+            _add_map(builder, step, name, part, asks)
         else:
-            builder.add_node(name, _node(_task_work(step), step, part), input_schema=State)
+            builder.add_node(name, _node(_task_work(step), part, asks), input_schema=State)
     for step in plan.steps:
         _add_edge(builder, [ends[d] for d in step.dependencies], _node_name(step))
     last = [ends[step.index] for step in plan.steps if not step.successors]
@@ -238,10 +239,10 @@ class Node(Runnable[Any, Any]):
 
 
 def _node(
-    work: Callable[[Any, Driver], Awaitable[Any]], step: Step, part: Part | None
+    work: Callable[[Any, Driver], Awaitable[Any]], part: Part | None, asks: bool
 ) -> Node | Callable[..., Any]:
     """Make the node that does a task's work, or that of an item of it."""
-    if part is None and step.kind != "ask":
+    if part is None and not asks:
         return Node(work)
 
     async def placed(state: Any, runtime: Any) -> Any:
@@ -268,7 +269,7 @@ def _task_work(step: Step) -> Callable[[State, Driver], Awaitable[Any]]:
     return work
 
 
-def _add_map(builder: Any, step: Step, name: str, part: Part | None) -> None:
+def _add_map(builder: Any, step: Step, name: str, part: Part | None, asks: bool) -> None:
     """Add the three nodes of a map: the list, each item, the join."""
     i, id, item_name, end_name = step.index, step.id, f"{name}.item", f"{name}.end"
 
@@ -300,7 +301,7 @@ def _add_map(builder: Any, step: Step, name: str, part: Part | None) -> None:
 
     destinations = (item_name, end_name)
     builder.add_node(name, Node(begin), input_schema=State, destinations=destinations)
-    builder.add_node(item_name, _node(do_item, step, part), input_schema=Item)
+    builder.add_node(item_name, _node(do_item, part, asks), input_schema=Item)
     builder.add_node(end_name, Node(join), input_schema=State)
     builder.add_edge(item_name, end_name)
 

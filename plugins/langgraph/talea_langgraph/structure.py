@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from talea import ir
 from talea.plan import Plan, Step
 
 _INSTANT = frozenset({"value"})
@@ -20,6 +21,23 @@ class Levels:
     depth: int
     held_up: tuple[int, ...]
     """Tasks that wait for one that they do not depend on, and that takes time."""
+
+
+def may_interrupt(plan: Plan, step: Step) -> bool:
+    """Say whether a task puts a question that can interrupt the graph."""
+    if isinstance(step.task, ir.ToolTask):
+        return plan.workflow.tools[step.task.tool].approve
+    return step.kind == "ask"
+
+
+def needs_asker(plan: Plan, step: Step, *, by_graphs: bool) -> bool:
+    """Say whether a person must allow calls of a task, and an interrupt could not be told to be
+    answered for the very same call: those of an agent, and all in the functional API."""
+    document = plan.workflow
+    if isinstance(step.task, ir.ToolTask):
+        return not by_graphs and document.tools[step.task.tool].approve
+    tools = [tool for agent in step.agents for tool in document.agents[agent].tools]
+    return any(document.tools[tool].approve for tool in tools)
 
 
 def is_sent(step: Step, maps: str) -> bool:
