@@ -289,6 +289,30 @@ def test_an_answer_within_a_failed_attempt_counts_no_more(way: Way) -> None:
 
 
 @each_way
+def test_an_answer_within_an_attempt_that_failed_over_counts_no_more(way: Way) -> None:
+    desk = Desk()
+    turns = f"""\
+  a:
+    worker: [{{tool_calls: [{SEND}]}}, {{fault: {{status: 500}}}}]
+    other: [{{tool_calls: [{SEND}]}}, {{content: Done.}}]
+"""
+    done = go(
+        way,
+        "  a: {pool: both, prompt: Go}",
+        turns,
+        desk,
+        head=HEAD.replace(
+            "tasks:",
+            "  other: {role: Other, tools: [send]}\npools: {both: {agents: [worker, other]}}\ntasks:",
+        ),
+        earlier=[Answered(0.0, "a/send", None, ASKED, True)] * 2,
+        answers={"a/send": {"refuse": "no more"}},
+    )
+    assert done.result.tasks["a"].output == "Done.", done.result.error
+    assert len(desk.sent) == 1
+
+
+@each_way
 def test_the_clock_stands_still_while_only_a_person_is_missing(way: Way) -> None:
     async def ask(call: AskCall) -> Any:
         await asyncio.sleep(1.2)

@@ -204,8 +204,9 @@ async def _retried(cell: Cell, retry: ir.Retry, via: Via) -> Any:
 
 
 def _keep_retry(cell: Cell, failed: int) -> None:
-    """Let the journal know that what is inside begins anew."""
+    """Begin what is inside anew, answers of people included, and let the journal know of it."""
     execution = cell.run.execution
+    execution.earlier.forget(cell.address)
     if execution.past is not None:
         execution.past.forget_inside(cell.address)
     if execution.journal is not None:
@@ -233,7 +234,6 @@ async def _pause(cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> 
     if execution.sinks:
         told = cell.run.failure(error, cell.step, cell)
         execution.tell(AttemptFailed(execution.now, cell.address, number, told, seconds))
-    execution.earlier.forget(cell.address)
     counts = execution.counts_people and cell.step.kind in INSIDE
     if counts:
         count_busy(execution, cell, +1)
@@ -292,6 +292,7 @@ async def _failed_over(cell: Cell, number: int, via: Via) -> Any:
                 execution.tell(AttemptFailed(execution.now, cell.address, number, told, 0.0))
             cell.feedback = cell.conversation = None
             cell.calls = 0
+            _keep_retry(cell, number - 1)
 
 
 def _seen(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
