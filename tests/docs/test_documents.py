@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,16 @@ _SKELETON: dict[str, Any] = {
 }
 
 
+FRAMEWORKS = ("langgraph", "crewai")
+
+
+def skip_without(named: list[tuple[str, str]]) -> None:
+    """Skip what needs a framework that is not installed."""
+    for name in {name for names in named for name in names} & set(FRAMEWORKS):
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+
+
 @pytest.mark.parametrize("block", blocks("python", [""]))
 def test_python_runs(block: Block) -> None:
     if "@hookimpl" in block.code:  # An example of a hook: it defines one, and that is all.
@@ -41,6 +52,14 @@ def test_python_runs(block: Block) -> None:
         assert any(name.startswith("talea_") for name in names)
         return
     ast.parse(block.code)
+    skip_without(re.findall(r"framework=\"(\w+)\"|talea\.compile\(\w+, \"(\w+)\"", block.code))
+    skip_without(
+        [
+            (name, "")
+            for name in FRAMEWORKS
+            if re.search(rf"^(from|import) {name}\b", block.code, re.MULTILINE)
+        ]
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", block.code],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, encoding="utf-8",
@@ -94,6 +113,7 @@ def test_commands_work(arguments: list[str]) -> None:
         # It refuses what it does not know.
         command.make_context(arguments[0], arguments[1:], parent=parent)
         return
+    skip_without([(name, "") for name in arguments])
     done = subprocess.run(
         [sys.executable, "-m", "talea", *arguments],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120,
