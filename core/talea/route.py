@@ -153,6 +153,7 @@ class OpenRoute:
         self.tape = tape
         self.doors = doors
         self._gateway = gateway
+        self._notes = route.notes
         self._began = time.time()
         self._places = {
             id(document): (endpoints, door)
@@ -173,9 +174,17 @@ class OpenRoute:
         return replace(found, base_url=door.base_url(address, agent), key=_no_key, headers={})
 
     def calls(self) -> tuple[MeteredCall, ...] | None:
-        """Give every call that the gateway saw; None where it does not stand between."""
+        """Give every call that the gateway saw; None where it does not stand between, or is gone
+        with its process: then a note says so."""
         if not self.doors:
             return None
+        try:
+            return self._metered()
+        except OSError as error:
+            self._notes.append(f"the gateway is gone, and its count with it: {error}")
+            return None
+
+    def _metered(self) -> tuple[MeteredCall, ...]:
         found: list[tuple[int, MeteredCall]] = []
         for endpoints, door in self._places.values():
             assert door is not None

@@ -153,8 +153,7 @@ class Prepared:
                         execution.start(root)
                         yield root
                 finally:
-                    calls = way.calls()
-                    if calls is not None:
+                    if (calls := way.calls()) is not None:
                         execution.record(RunMetered(execution.now, calls))
         except BaseException as error:
             broken = error if isinstance(error, Exception) else None

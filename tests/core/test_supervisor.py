@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from talea import loads, run
+from talea.cli.supervisor import without_keys
 from talea.gateway.cassette import Fault, Turn, load_cassette
 from talea.gateway.chat import Call
 from talea.gateway.server import Gateway
+from talea.route import Wishes, find_route
 
 PREFIX = "sk-canary-"
 REST = "7d1e5c90a2b84f63"
@@ -147,6 +150,24 @@ def test_without_a_gateway_the_same_search_finds_the_key(
     )
     assert done.returncode == 0, done.stderr
     assert "OPENAI_API_KEY" in json.loads(done.stdout)["outputs"]["seen"]
+
+
+def test_a_short_key_takes_nothing_else_out_of_the_environment() -> None:
+    route = find_route([loads(WORKFLOW)], [["w"]], Wishes(meter=True))
+    given = {"OPENAI_API_KEY": "none", "NOTE": "none of this is a key", "COPY": PREFIX + REST}
+    assert without_keys(given, route) == {k: v for k, v in given.items() if k != "OPENAI_API_KEY"}
+    given["OPENAI_API_KEY"] = PREFIX + REST
+    assert without_keys(given, route) == {"NOTE": given["NOTE"]}
+
+
+def test_a_gateway_that_is_gone_is_noted_and_the_run_told_as_it_was() -> None:
+    with Gateway(Model()) as gateway:
+        door = gateway.open()
+    result = run(loads("talea: 1\nname: t\ntasks: {a: {value: 1}}"), meter=True, doors=[door.url])
+    assert result.tasks["a"].output == 1
+    assert result.succeeded
+    assert result.calls is None
+    assert "the gateway is gone" in result.notes[0]
 
 
 def start(command: list[str], server: Gateway, folder: Path) -> subprocess.Popen[str]:

@@ -31,6 +31,8 @@ from talea.errors import TaskError
 from talea.gateway.tape import ToolRecorder, read_tools
 from talea.route import Route
 
+_SHORTEST_KEY = 8
+"""A shorter one, such as `none` for a server that wants none, stands in values that hold no key."""
 VARIABLE = "TALEA_SUPERVISED"
 """Holds a `Supervised` as JSON, in the environment of the process that runs the framework."""
 
@@ -65,7 +67,7 @@ def supervise(route: Route, arguments: Sequence[str]) -> int:
     ):
         tape = str(Path(folder, "tools.json")) if way.tape is not None else None
         told = Supervised(run_id, [door.url for door in way.doors], tape)
-        environment = _without_keys(os.environ, route)
+        environment = without_keys(os.environ, route)
         environment[VARIABLE] = json.dumps(asdict(told))
         code = _run([sys.executable, "-P", "-m", "talea", *arguments], environment)
         if tape is not None:
@@ -104,13 +106,14 @@ def _signals_for(process: subprocess.Popen[bytes]) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _without_keys(environment: Mapping[str, str], route: Route) -> dict[str, str]:
+def without_keys(environment: Mapping[str, str], route: Route) -> dict[str, str]:
     """Leave out what holds a key: by its name, and by what stands in it."""
     names = {name for provider in PROVIDERS.values() for name in provider.variables}
     for document in route.documents:
         names |= {model.api_key.env for model in document.models.values() if model.api_key}
-    keys = {environment[name] for name in names if environment.get(name)}
-    keys |= {key for endpoint in _endpoints(route) if (key := _key_of(endpoint))}
+    held = {environment.get(name, "") for name in names}
+    held |= {_key_of(endpoint) or "" for endpoint in _endpoints(route)}
+    keys = {key for key in held if len(key) >= _SHORTEST_KEY}
     return {
         name: value
         for name, value in environment.items()

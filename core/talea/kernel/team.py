@@ -219,7 +219,7 @@ class _MemberTool:
     """A tool whose first argument is a member."""
 
     work: Work
-    call_: MemberCall
+    caller: MemberCall
     members: Sequence[str]
     name: str = ""
     description: str = ""
@@ -256,7 +256,7 @@ class Delegation(_MemberTool):
 
     async def call(self, arguments: Mapping[str, Any] | str) -> str:
         """Delegate. What fails at the member is told as text."""
-        manager = self.call_
+        manager = self.caller
         manager.check_tool_turn()
         manager.check_budget()
         try:
@@ -293,7 +293,7 @@ class HandingOver(_MemberTool):
 
     async def call(self, arguments: Mapping[str, Any] | str) -> str:
         """Hand over; this ends the call of the agent that does it."""
-        call = self.call_
+        call = self.caller
         call.check_budget()
         try:
             to, message = self.read(arguments, "message")
