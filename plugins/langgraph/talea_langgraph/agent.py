@@ -24,6 +24,7 @@ from langgraph.runtime import get_runtime
 from talea.adapter import AgentAnswer, AgentCall, AgentTool
 from talea.errors import ErrorType, TaskError
 from talea.events import Usage
+from talea.opening import opening
 from talea.response_format import ResponseFormat
 from talea_langgraph.clients import Clients
 from talea_langgraph.model import ARGUMENTS
@@ -79,18 +80,8 @@ def _body(call: AgentCall, wanted: ResponseFormat) -> dict[str, Any]:
 
 def _opening(call: AgentCall) -> tuple[SystemMessage | None, list[BaseMessage]]:
     """Begin a conversation: who the agent is, and what it is asked."""
-    agent = call.agent
-    parts = [
-        f"You are {agent.role}." if agent.role else None,
-        f"Your goal: {agent.goal}" if agent.goal else None,
-        agent.backstory,
-    ]
-    system = agent.instructions or "\n\n".join(part for part in parts if part)
-    asked = [f'<context task="{task}">\n{text}\n</context>' for task, text in call.context]
-    asked.append(call.prompt)
-    if call.expected_output:
-        asked.append(f"Expected output: {call.expected_output}")
-    return SystemMessage(system) if system else None, [HumanMessage("\n\n".join(asked))]
+    system, asked = opening(call)
+    return SystemMessage(system) if system else None, [HumanMessage(asked)]
 
 
 # The agent, built once

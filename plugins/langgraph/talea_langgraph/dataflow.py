@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,10 +20,10 @@ from langgraph.func import entrypoint, task  # pyright: ignore[reportMissingType
 from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]
 
 from talea.plan import Step
-from talea_langgraph import savers
 from talea_langgraph.alone import Settings, alone, is_saved_around
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
+from talea_langgraph.savers import Saved
 from talea_langgraph.structure import levels
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _Start:
 _flow: ContextVar[_Flow] = ContextVar("talea_langgraph_flow")
 
 
-class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
+class WorkflowDataflow(Saved, Pregel[Any, Any, Any, Any]):
     """A workflow as an entrypoint of LangGraph's functional API.
 
     It runs by itself: `await flow.ainvoke({"inputs": {…}})`, with a context as `WorkflowGraph` has.
@@ -89,7 +89,7 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
 
     async def carry_out(self, run: Run) -> None:
         """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
-        async with self._with_saver() as flow:
+        async with self.with_saver() as flow:
             given: Any = {"inputs": run.inputs}
             if not flow.is_saved:
                 await flow.drive(Driver(run), given)
@@ -101,24 +101,11 @@ class WorkflowDataflow(Pregel[Any, Any, Any, Any]):
                 driver.adopt(state.values["results"])
             await flow.drive(driver, None if state.next else given, config)
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether its state is kept, so that it can go on later."""
-        return bool(cast("Any", self).checkpointer)
-
-    @asynccontextmanager
-    async def _with_saver(self) -> AsyncGenerator[WorkflowDataflow]:
-        if self.deferred is None:
-            yield self
-            return
-        async with savers.opened(self.deferred) as saver:
-            yield self.copy({"checkpointer": saver, "deferred": None})
-
     async def astream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Any, config: Any = None, **settings: Any
     ) -> AsyncGenerator[Any]:
         """Stream a run, as any workflow does. The context is a `Settings`, or a mapping of them."""
-        async with self._with_saver() as flow:
+        async with self.with_saver() as flow:
             if settings.get("durability") is None and flow.is_saved:
                 settings["durability"] = self.blueprint.choices.durability
             saves = flow.is_saved or is_saved_around()

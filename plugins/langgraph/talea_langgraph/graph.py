@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
 
 from langchain_core.runnables import Runnable
@@ -15,10 +15,10 @@ from langgraph.types import Command, Send
 
 from talea.errors import UsageError
 from talea.plan import Step
-from talea_langgraph import savers
 from talea_langgraph.alone import Settings, alone, is_inside, is_saved_around
 from talea_langgraph.blueprint import Blueprint
 from talea_langgraph.driver import Driver, Part, Place, place
+from talea_langgraph.savers import Saved
 from talea_langgraph.structure import is_sent, levels, may_interrupt
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class WorkflowBuilder(StateGraph[Any, Any, Any, Any]):
         return WorkflowGraph(blueprint=self.blueprint, deferred=deferred, **attributes)
 
 
-class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
+class WorkflowGraph(Saved, CompiledStateGraph[Any, Any, Any, Any]):
     """A workflow as a compiled StateGraph.
 
     It runs by itself, as LangGraph's graphs do: `await graph.ainvoke({"inputs": {…}})`. What a run
@@ -112,7 +112,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     async def carry_out(self, run: Run) -> None:
         """Carry out the run of a whole workflow; with a checkpointer, go on where it stands."""
-        async with self._with_saver() as graph:
+        async with self.with_saver() as graph:
             inputs = {"inputs": run.inputs}
             if not graph.is_saved:
                 await graph.drive(Driver(run), inputs)
@@ -130,19 +130,6 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
             durability = self.blueprint.choices.durability
             await graph.drive(driver, None if goes_on else inputs, config, durability=durability)
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether its state is kept, so that it can go on later."""
-        return bool(cast("Any", self).checkpointer)
-
-    @asynccontextmanager
-    async def _with_saver(self) -> AsyncGenerator[WorkflowGraph]:
-        if self.deferred is None:
-            yield self
-            return
-        async with savers.opened(self.deferred) as saver:
-            yield self.copy({"checkpointer": saver, "deferred": None})
-
     async def astream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Any, config: Any = None, *, context: Any = None, **settings: Any
     ) -> AsyncGenerator[Any]:
@@ -150,7 +137,7 @@ class WorkflowGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
         Raises `RunError` at the end of a run that failed, `InputError` and the like before.
         """
-        async with self._with_saver() as graph:
+        async with self.with_saver() as graph:
             if settings.get("durability") is None and graph.is_saved:
                 settings["durability"] = self.blueprint.choices.durability
             resumed = input is None or isinstance(input, Command)

@@ -6,9 +6,30 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, Self, cast
 
 from talea.errors import UsageError
+
+
+class Saved:
+    """What graphs and dataflows have in common: a saver, theirs already or opened when they run."""
+
+    deferred: str | None
+    """A saver that is opened for each execution."""
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether its state is kept, so that it can go on later."""
+        return bool(cast("Any", self).checkpointer)
+
+    @asynccontextmanager
+    async def with_saver(self) -> AsyncGenerator[Self]:
+        """Give the object itself, or a copy with the saver that is opened for it."""
+        if self.deferred is None:
+            yield self
+            return
+        async with opened(self.deferred) as saver:
+            yield cast("Any", self).copy({"checkpointer": saver, "deferred": None})
 
 
 @asynccontextmanager

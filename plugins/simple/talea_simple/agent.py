@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from talea.adapter import AgentAnswer, AgentCall, AgentTool, Endpoint
 from talea.errors import ErrorType, TaskError
 from talea.events import Usage
+from talea.opening import opening
 from talea.response_format import ResponseFormat
 
 if TYPE_CHECKING:
@@ -137,18 +138,8 @@ def _offer(tool: AgentTool) -> dict[str, Any]:
 
 def _opening(call: AgentCall) -> list[Message]:
     """Begin a conversation: who the agent is, and what it is asked."""
-    agent = call.agent
-    parts = [
-        f"You are {agent.role}." if agent.role else None,
-        f"Your goal: {agent.goal}" if agent.goal else None,
-        agent.backstory,
-    ]
-    system = agent.instructions or "\n\n".join(part for part in parts if part)
-    asked = [f'<context task="{task}">\n{text}\n</context>' for task, text in call.context]
-    asked.append(call.prompt)
-    if call.expected_output:
-        asked.append(f"Expected output: {call.expected_output}")
-    user: Message = {"role": "user", "content": "\n\n".join(asked)}
+    system, asked = opening(call)
+    user: Message = {"role": "user", "content": asked}
     return [{"role": "system", "content": system}, user] if system else [user]
 
 
