@@ -8,19 +8,12 @@ from typing import Any
 import click
 
 from talea.cli import FAILED
-from talea.cli.reading import read_pairs
+from talea.cli.options import options_option
 
 
 @click.command()
 @click.argument("framework")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=read_pairs,
-    help="An option of the framework.",
-)
+@options_option
 @click.option(
     "--real-time",
     is_flag=True,

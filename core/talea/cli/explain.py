@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from talea.cli.reading import read_pairs, read_workflow
+from talea.cli.options import options_option
+from talea.cli.reading import read_workflow
 from talea.cli.terminal import clean, one_line, table, to_json
 from talea.errors import PluginError, TaleaError
 
@@ -22,10 +23,7 @@ _TASKS_NAMED = 4
 @click.command()
 @click.argument("file")
 @click.option("-f", "--framework", help="Explain this one alone.")
-@click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
-    help="An option of the framework's adapter.",
-)  # fmt: skip
+@options_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(
     file: str, framework: str | None, options: list[tuple[str, str]], as_json: bool

@@ -17,14 +17,6 @@ from talea.ir import Tool, ToolTask, Workflow
 from talea.load import load
 from talea.plan import Plan, Step
 
-journal_option = click.option(
-    "--journal", metavar="FILE", envvar="TALEA_JOURNAL", show_envvar=True,
-    help="Keep what the run comes to, so that `talea resume` can go on.",
-)  # fmt: skip
-durability_option = click.option(
-    "--durability", type=click.Choice(["normal", "full"]), default="normal", show_default=True,
-    help="What the journal outlives: a killed process, or a loss of power as well.",
-)  # fmt: skip
 _MARKS = re.compile(r"(\[\d+\])?(#\d+)?$")
 _YAML_AND_JSON = {".yaml", ".yml", ".json", ""}
 

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import click
 
 from talea.cli.board import Board
-from talea.cli.reading import check_answers, durability_option, journal_option, read_pairs
+from talea.cli.options import (
+    durability_option,
+    hosts_option,
+    journal_option,
+    model_option,
+    options_option,
+    tools_option,
+)
+from talea.cli.reading import check_answers, read_pairs
 from talea.cli.run import Watch, exit_code, go_on, show
 from talea.errors import UsageError
 from talea.kernel.past import Durability
@@ -23,17 +31,11 @@ from talea.resume import take_up
     help="The answer to a question as it was shown; if it is another one now, it is asked again.",
 )  # fmt: skip
 @click.option("-f", "--framework", help="Go on with this one; by default with the same.")
-@click.option("--tools", metavar="FILE", help="Bind tools: the public functions of a .py file.")
-@click.option("--model", metavar="PROVIDER/NAME", help="For agents that name no model.")
-@click.option(
-    "--allow-host", "hosts", multiple=True, metavar="HOST",
-    help="Let keys travel to this host, which the workflow names as a base_url.",
-)  # fmt: skip
+@tools_option
+@model_option
+@hosts_option
 @click.option("--replay", metavar="CASSETTE", help="Let a cassette answer in place of models.")
-@click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
-    help="An option of the framework's adapter.",
-)  # fmt: skip
+@options_option
 @click.option("--force", is_flag=True, help="Go on though the workflow has changed.")
 @durability_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of all that happened.")

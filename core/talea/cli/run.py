@@ -16,14 +16,15 @@ import click
 
 from talea.cli import FAILED, INTERRUPTED, WAITING
 from talea.cli.board import Board, Question
-from talea.cli.reading import (
-    check_answers,
+from talea.cli.options import (
     durability_option,
+    hosts_option,
     journal_option,
-    read_inputs,
-    read_pairs,
-    read_workflow,
+    model_option,
+    options_option,
+    tools_option,
 )
+from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
 from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
 from talea.cli.words import answer_option, summarise, tell
 from talea.events import Event, Sink, Status
@@ -44,12 +45,9 @@ from talea.run import Prepared, prepare, route_of
     help="An input: text where its schema takes only text, else JSON.",
 )  # fmt: skip
 @click.option("--inputs", metavar="FILE", help="Inputs from a YAML or JSON file; - is stdin.")
-@click.option("--tools", metavar="FILE", help="Bind tools: the public functions of a .py file.")
-@click.option("--model", metavar="PROVIDER/NAME", help="For agents that name no model.")
-@click.option(
-    "--allow-host", "hosts", multiple=True, metavar="HOST",
-    help="Let keys travel to this host, which the workflow names as a base_url.",
-)  # fmt: skip
+@tools_option
+@model_option
+@hosts_option
 @click.option("--offline", is_flag=True, help="Let a stand-in answer in place of models.")
 @click.option("--replay", metavar="CASSETTE", help="Let a cassette answer in place of models.")
 @click.option("--meter", is_flag=True, help="Count model calls between the framework and models.")
@@ -61,10 +59,7 @@ from talea.run import Prepared, prepare, route_of
     "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
     help="The answer to a question; several for one address are used in turn.",
 )  # fmt: skip
-@click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
-    help="An option of the framework's adapter.",
-)  # fmt: skip
+@options_option
 @journal_option
 @durability_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object of all that happened.")

@@ -9,7 +9,7 @@ import click
 
 from talea.cli.board import Question
 from talea.cli.listing import as_json
-from talea.cli.reading import journal_option
+from talea.cli.options import journal_option
 from talea.cli.resume import needed
 from talea.cli.run import as_object
 from talea.cli.terminal import clean, table, to_json
