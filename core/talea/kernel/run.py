@@ -42,6 +42,9 @@ class Run:
     tasks' ids in addresses. `scope` is the run whose tasks a block sees besides its own.
     """
 
+    _turned_away: frozenset[int] = frozenset()
+    """Tasks that could not begin when a framework came to them, since something waited."""
+
     def __init__(
         self,
         execution: Execution,
@@ -184,7 +187,11 @@ class Run:
 
     def _refuse_opening(self, step: Step) -> None:
         records = self.records
-        if any(record is not None and record.status is Status.WAITING for record in records):
+        waits = any(record is not None and record.status is Status.WAITING for record in records)
+        # What was turned away, since something waited, is not made up for by that one's end: a stop
+        # may end the question while the framework goes on to what comes later.
+        if waits or not self._turned_away.isdisjoint(step.dependencies):
+            self._turned_away = self._turned_away | {step.index}
             return
         for d in step.dependencies:
             before = records[d]
