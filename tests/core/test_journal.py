@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -644,7 +645,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def invoke(*args: str, code: int = 0) -> tuple[str, str]:
-    done = CliRunner().invoke(cli, args)
+    separate: Any = {"mix_stderr": False} if metadata.version("click") < "8.2" else {}
+    done = CliRunner(**separate).invoke(cli, args)
     assert done.exit_code == code, done.output
     return done.stdout, done.stderr
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from talea.errors import DocumentError, Issue, UsageError
 from talea.ir import AgentTask, BlockTask, ToolTask, Workflow
@@ -125,6 +126,12 @@ def test_yaml_1_2_directive_and_end_marks_are_allowed() -> None:
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(20)
 )
+# From 6.0.4 on, PyYAML's parser has a bound of its own, and meets it before its first event.
+PARSER_DEPTH = (
+    ("the document is nested too deeply", 1, 1001)
+    if tuple(map(int, yaml.__version__.split(".")[:3])) >= (6, 0, 4)
+    else ("the document is nested deeper than the 50 levels that are allowed", 1, 51)
+)
 ATTACKS = {
     "an alias bomb": (BOMB, "anchors are not allowed: &a", 1, 4),
     "recursion": ("a: &a [*a]", "anchors are not allowed: &a", 1, 4),
@@ -161,9 +168,7 @@ ATTACKS = {
     ),
     "depth beyond the parser": (
         "[" * 100_000,
-        "the document is nested too deeply",
-        1,
-        1001,
+        *PARSER_DEPTH,
     ),
     "nodes": (
         "a:\n" + "- x\n" * 50_000,
