@@ -18,11 +18,11 @@ from typing import Any
 warnings.simplefilter("ignore")
 
 import talea  # noqa: E402
-from talea.plugins import get_adapter  # noqa: E402
+from talea.gateway.cassette import loads_cassette  # noqa: E402
 
-DOCUMENT = """
+TASKS = """
 talea: 1
-name: killed
+name: tasks
 tools: {slow: {}, blocking: {}}
 workflows:
   inner:
@@ -47,6 +47,45 @@ tasks:
   g: {value: ["{{ tasks.b.output }}", "{{ tasks.c.output }}", "{{ tasks.d.output }}", "{{ tasks.e.output }}", "{{ tasks.f.output }}"]}
 outputs: {all: "{{ tasks.g.output }}"}
 """  # fmt: skip
+
+TEAM = """
+talea: 1
+name: team
+model: openai/gpt-5-mini
+tools: {slow: {}, blocking: {}}
+agents:
+  lead: {role: Lead}
+  writer: {role: Writer, tools: [slow]}
+  editor: {role: Editor}
+  critic: {role: Critic, tools: [blocking]}
+teams:
+  desk: {manager: lead, members: [writer, review]}
+  review: {manager: editor, members: [critic]}
+tasks:
+  a: {tool: slow, with: {n: 1}}
+  b: {for_each: [1, 2, 3, 4], max_parallel: 1, tool: slow, with: {n: "{{ item }}"}}
+  plan: {depends_on: [a], team: desk, prompt: "Make {{ tasks.a.output }} plan"}
+  each: {depends_on: [a], for_each: [1, 2], max_parallel: 1, team: desk, prompt: "Make part {{ item }}"}
+  alone: {depends_on: [plan], agent: writer, prompt: "Read {{ tasks.plan.output }}"}
+  c: {depends_on: [plan, each], tool: blocking, with: {n: "{{ len(tasks.each.output) }}"}}
+  g: {value: ["{{ tasks.b.output }}", "{{ tasks.plan.output }}", "{{ tasks.each.output }}", "{{ tasks.alone.output }}", "{{ tasks.c.output }}"]}
+outputs: {all: "{{ tasks.g.output }}"}
+"""  # fmt: skip
+_WORK = """
+    lead:
+    - {delegate: {to: writer, task: Draft it}}
+    - {delegate: {to: review, task: See that it is good}}
+    - {content: "NAME is done."}
+    writer:
+    - {tool_calls: [{name: slow, arguments: {n: 1}}]}
+    - {content: A draft.}
+    editor: [{delegate: {to: critic, task: Judge it}}, {content: It is good.}]
+    critic: [{tool_calls: [{name: blocking, arguments: {n: 2}}]}, {content: Good.}]
+"""
+CASSETTE = "talea_cassette: 1\ntasks:\n  alone: [{content: I read it.}]\n" + "".join(
+    f"  {name}:{_WORK.replace('NAME', name)}" for name in ("plan", "each[0]", "each[1]")
+)
+DOCUMENTS = {"tasks": TASKS, "team": TEAM}
 
 
 class Tools:
@@ -85,11 +124,12 @@ def carry_out(request: dict[str, Any]) -> None:
         "durability": request["durability"],
         "framework": request["framework"],
         "tools": [tools.slow, tools.blocking],
+        "replay": loads_cassette(CASSETTE) if request["document"] == "team" else None,
     }
     if request["resume"]:
         result = talea.resume("one", **given)
     else:
-        result = talea.run(talea.loads(DOCUMENT), run_id="one", **given)
+        result = talea.run(talea.loads(DOCUMENTS[request["document"]]), run_id="one", **given)
     with open(request["result"], "w", encoding="utf-8") as file:
         json.dump(result.as_json(), file)
 
@@ -103,7 +143,8 @@ def say(what: object) -> None:
 def main() -> None:
     """Serve requests until there are no more."""
     for framework in sys.argv[1:]:
-        talea.compile(talea.loads(DOCUMENT), get_adapter(framework).name)
+        for document in DOCUMENTS.values():
+            talea.compile(talea.loads(document), framework)
     say("ready")
     while line := sys.stdin.readline():
         process = os.fork()

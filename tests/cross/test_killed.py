@@ -1,7 +1,7 @@
 """kill -9 at any moment, on every framework: what is in the journal does not run again, what was at
 work runs at most once more for each kill, and the run comes to what it comes to undisturbed.
 
-TALEA_KILLS is how many kills there are over all frameworks.
+Every other run has a team in it. TALEA_KILLS is how many runs are killed over all frameworks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +25,7 @@ import pytest
 
 from talea.plugins import KNOWN
 
-KILLS = int(os.environ.get("TALEA_KILLS", "6"))
+KILLS = int(os.environ.get("TALEA_KILLS", "12"))
 FRAMEWORKS = [name for name in KNOWN if name == "simple" or find_spec(name)]
 LEAST = 0.9
 """The part of a run's usual time within which it is killed."""
@@ -75,15 +75,23 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_killed_run_comes_to_the_same(number: int, server: Server, tmp_path: Path) -> None:
+def test_a_killed_run_comes_to_the_same(
+    number: int,
+    server: Server,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
     random = Random(f"{os.environ.get('TALEA_SEED', '')}{number}")
-    framework = FRAMEWORKS[number % len(FRAMEWORKS)]
+    document = ("tasks", "team")[number % 2]
+    framework = FRAMEWORKS[number // 2 % len(FRAMEWORKS)]
     other = framework if random.random() < 0.5 else random.choice(FRAMEWORKS)
     durability = random.choice(["normal", "full"])
-    usual, expected = undisturbed(server, framework, tmp_path)
-    request = a_request(tmp_path, "killed", framework, durability)
+    usual, expected = undisturbed(server, document, framework, tmp_path)
+    request = a_request(tmp_path, "killed", document, framework, durability)
     killed = server.carry_out(request, random.uniform(0, usual * LEAST))
     kept = ended_tasks(Path(request["journal"]))
+    record_property("killed", bool(killed))
+    record_property("in_a_team", bool(killed) and is_in_a_team(Path(request["journal"])))
     before = notes(request)
     request |= {"framework": other, "resume": kept is not None}
     if kept is not None and random.random() < 0.3:
@@ -92,7 +100,7 @@ def test_a_killed_run_comes_to_the_same(number: int, server: Server, tmp_path: P
         before = notes(request)
     assert server.carry_out(request) == 0
     result = json.loads(Path(request["result"]).read_text())
-    told = f"{framework}, then {other}, {durability}, killed: {killed}"
+    told = f"{document} on {framework}, then {other}, {durability}, killed: {killed}"
     assert result["status"] == "succeeded", told
     assert result["outputs"] == expected["outputs"], told
     assert result["tasks"].keys() == expected["tasks"].keys(), told
@@ -100,21 +108,30 @@ def test_a_killed_run_comes_to_the_same(number: int, server: Server, tmp_path: P
     again = {key for what, key in after if what == "begin"}
     finished = {key for key in again if is_kept(key, kept or set())}
     assert not finished, told
+    asked = {f"{call['address']}/" for call in result["calls"] or ()}
+    assert not {key for key in asked if is_kept(key, kept or set())}, told
     if durability == "full":
         # What comes after a task begins only once its end is on the disk.
         begun = {key for what, key in before if what == "begin"}
-        assert not {first for first, then in AFTER if first in again and then in begun}, told
+        pairs = AFTER[document]
+        assert not {first for first, then in pairs if first in again and then in begun}, told
     twice = Counter(key for what, key in notes(request) if what == "begin" and not is_retried(key))
     assert max(twice.values()) <= 3, "once undisturbed, and once more for each kill"
 
 
-AFTER = [("a/1", f"b[{k}]/1") for k in range(6)] + [
-    (f"c[{k}]/x/1", f"c[{k}]/y/1") for k in range(3)
-]
+AFTER = {
+    "tasks": [("a/1", f"b[{k}]/1") for k in range(6)]
+    + [(f"c[{k}]/x/1", f"c[{k}]/y/1") for k in range(3)],
+    "team": [("a/1", "plan/1"), ("a/1", "each[0]/1"), ("plan/2", "c/1"), ("each[1]/2", "c/1")]
+    + [(f"b[{k}]/1", f"b[{k + 1}]/1") for k in range(3)],
+}
 
 
-def a_request(folder: Path, name: str, framework: str, durability: str) -> dict[str, Any]:
+def a_request(
+    folder: Path, name: str, document: str, framework: str, durability: str
+) -> dict[str, Any]:
     return {
+        "document": document,
         "journal": str(folder / f"{name}.db"),
         "notes": str(folder / f"{name}.notes"),
         "result": str(folder / f"{name}.json"),
@@ -124,9 +141,11 @@ def a_request(folder: Path, name: str, framework: str, durability: str) -> dict[
     }
 
 
-def undisturbed(server: Server, framework: str, folder: Path) -> tuple[float, dict[str, Any]]:
+def undisturbed(
+    server: Server, document: str, framework: str, folder: Path
+) -> tuple[float, dict[str, Any]]:
     """Give the time that a run takes which nobody disturbs, and what it comes to."""
-    request = a_request(folder, "undisturbed", framework, "normal")
+    request = a_request(folder, "undisturbed", document, framework, "normal")
     began = time.monotonic()
     assert server.carry_out(request) == 0
     return time.monotonic() - began, json.loads(Path(request["result"]).read_text())
@@ -153,6 +172,15 @@ def ended_tasks(journal: Path) -> set[str] | None:
             return None  # It was killed before there were tables.
         rows = file.execute("SELECT address, status FROM tasks").fetchall()
     return {address for address, status in rows if status not in ("began", "retry", "stale")}
+
+
+def is_in_a_team(journal: Path) -> bool:
+    """Say whether a team had begun and not come to its end, as the journal has it."""
+    if not ended_tasks(journal):
+        return False
+    with closing(sqlite3.connect(journal)) as file:
+        query = "SELECT count(*) FROM tasks WHERE status = 'began' AND address GLOB ?"
+        return any(file.execute(query, (name,)).fetchone()[0] for name in ("plan", "each[[]*"))
 
 
 def is_kept(key: str, kept: set[str]) -> bool:
