@@ -237,9 +237,43 @@ def test_a_manager_speaks_to_all_agents() -> None:
         """
     )
     assert plan.steps[0].agents == ("worker", "boss")
+    assert plan.steps[0].team == ir.Team(manager="boss", members=("worker",))
     assert plan.manager == "boss"
     assert models_missing(plan) == []
     assert plan.needs == (Need("", Feature.HIERARCHICAL), Need("t", Feature.AGENT))
+
+
+def test_a_manager_without_others_answers_as_any_agent() -> None:
+    plan = plan_of(
+        """
+        process: hierarchical
+        manager: boss
+        model: openai/m
+        agents: {boss: {}}
+        tasks: {t: {agent: boss, prompt: hi}, b: {tasks: {u: {agent: boss, prompt: hi}}}}
+        """
+    )
+    assert plan.steps[0].team is None
+    assert plan.steps[0].kind == "agent"
+    assert plan.steps[0].agents == ("boss",)
+
+
+def test_only_what_says_so_is_hierarchical() -> None:
+    plan = plan_of(
+        """
+        manager: boss
+        model: openai/m
+        agents: {boss: {}, worker: {}}
+        tasks:
+          t: {agent: worker, prompt: hi}
+          b: {process: hierarchical, tasks: {u: {agent: worker, prompt: hi}, c: {tasks: {v: {agent: worker, prompt: hi}}}}}
+        """
+    )
+    block = plan.steps[1].plan
+    assert block is not None
+    assert block.steps[1].plan is not None
+    kinds = [step.kind for step in (*plan.steps, *block.steps, *block.steps[1].plan.steps)]
+    assert kinds == ["agent", "tasks", "team", "tasks", "agent"]
 
 
 def test_needs_are_what_is_written() -> None:

@@ -91,15 +91,6 @@ def test_compile_gives_the_native_object() -> None:
         talea.compile(talea.loads(VALUES), options={"speed": "high"})
 
 
-def test_a_hierarchical_process_is_refused_by_name() -> None:
-    workflow = talea.loads(
-        HEAD + "model: openai/gpt-5\nagents: {x: {}, y: {}}\nprocess: hierarchical\nmanager: x\n"
-        "tasks: {a: {agent: y, prompt: x}}"
-    )
-    with pytest.raises(talea.UnsupportedError, match="\n  the workflow: process: hierarchical: "):
-        talea.run(workflow, offline=True)
-
-
 def test_offline_and_replay_exclude_each_other() -> None:
     with pytest.raises(talea.UsageError, match="either offline or a replay"):
         talea.run(talea.loads(VALUES), offline=True, replay="x.yaml")

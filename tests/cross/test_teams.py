@@ -10,6 +10,8 @@ import talea
 from talea.events import Delegated, Event, ToolCalled
 from talea.gateway.cassette import Player, loads_cassette
 from talea.gateway.chat import Call
+from talea.plan import make_plan
+from talea.plugins import get_adapter
 from talea.run import prepare
 
 from .ways import WAYS, Way, params
@@ -47,13 +49,15 @@ class Watching:
         return self.player.answer(call)
 
 
-def run(way: Way, tasks: str, turns: str) -> tuple[talea.Result, list[Event], Watching]:
+def run(
+    way: Way, tasks: str, turns: str, head: str = HEAD
+) -> tuple[talea.Result, list[Event], Watching]:
     """Run tasks against a cassette."""
     import asyncio
 
     events: list[Event] = []
     prepared = prepare(
-        talea.loads(HEAD + tasks),
+        talea.loads(head + tasks),
         framework=way.framework,
         options=way.options,
         tools={"search": lambda query: f"found {query}"},
@@ -230,3 +234,74 @@ def test_what_does_not_fit_goes_back_to_who_has_the_conversation(way: Way) -> No
     assert result.raise_for_failure().tasks["chat"].output == {"n": 1}
     assert [agent for agent, _ in watching.asked] == ["writer", "critic", "critic"]
     assert '"one"' in watching.asked[2][1]
+
+
+LED = HEAD.replace("tasks:\n", "pools: {able: {agents: [lead, writer, critic]}}\n") + (
+    "process: hierarchical\nmanager: lead\ntasks:\n"
+)
+
+
+@pytest.mark.parametrize("way", ON)
+def test_in_a_hierarchical_process_the_manager_answers_every_agent_task(way: Way) -> None:
+    result, events, watching = run(
+        way,
+        "  draft: {agent: writer, prompt: Draft it, expected_output: A line}\n"
+        "  judge: {pool: able, context: [draft], prompt: Judge it, output: {type: integer}}\n"
+        "  sum: {agent: lead, prompt: 'Sum {{ tasks.judge.output }} up'}\n"
+        "  desk: {team: desk2, depends_on: [sum], prompt: Think}\n",
+        "  draft:\n"
+        "    lead: [{delegate: {to: writer, task: A draft}}, {content: Drafted.}]\n"
+        "    writer: [{tool_calls: [{name: search, arguments: {query: x}}]}, {content: Words.}]\n"
+        "  judge:\n"
+        "    lead: [{delegate: {to: critic, task: How good}}, {content: '7'}]\n"
+        "    critic: [{content: Good.}]\n"
+        "  sum: {lead: [{content: All.}]}\n"
+        "  desk: {critic: [{content: Thought.}]}\n",
+        LED,
+    )
+    assert {name: task.output for name, task in result.raise_for_failure().tasks.items()} == {
+        "draft": "Drafted.", "judge": 7, "sum": "All.", "desk": "Thought.",
+    }  # fmt: skip
+    assert [task.agent for task in result.tasks.values()] == ["lead", "lead", "lead", "critic"]
+    assert delegated(events) == [
+        ("lead", "writer", "A draft", None), ("lead", "critic", "How good", None),
+    ]  # fmt: skip
+    said = dict(reversed(watching.asked))
+    first = next(text for agent, text in watching.asked if agent == "lead")
+    assert "Draft it\n\nThis task is meant for writer." in first
+    assert "A line" in first
+    judging = next(text for _, text in watching.asked if "Judge it" in text)
+    assert "Judge it\n\nThis task is meant for one of writer, critic." in judging
+    assert "Drafted." in judging
+    assert "meant for" not in next(text for _, text in watching.asked if "Sum 7 up" in text)
+    assert "meant for" not in said["writer"]
+
+
+@pytest.mark.parametrize("way", ON)
+def test_a_manager_of_a_process_is_bounded_and_tried_again_as_a_team_is(way: Way) -> None:
+    result, _, watching = run(
+        way,
+        "  endless: {agent: writer, prompt: Go on, fallback: '{{ error.message }}'}\n"
+        "  number:\n"
+        "    for_each: [1, 2]\n"
+        "    agent: writer\n"
+        "    depends_on: [endless]\n"
+        "    prompt: A number\n"
+        "    output: {type: integer}\n"
+        "    retry: {max_attempts: 2, initial_interval: 1ms}\n",
+        "  endless:\n"
+        "    lead: [{delegate: {to: writer, task: More}, repeat: true}]\n"
+        "    writer: [{content: More., repeat: true}]\n"
+        "  number: {lead: [{content: one}, {content: '1'}, {content: '1'}]}\n",
+        LED,
+    )
+    assert result.raise_for_failure().tasks["number"].output == [1, 1]
+    assert result.tasks["endless"].output == "max_turns of the team 'endless' is 30"
+    assert [agent for agent, _ in watching.asked].count("writer") == 15
+    assert result.tasks["number"].attempts == 4
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.framework != "crewai"], ids=str)
+def test_it_is_said_what_a_team_becomes(way: Way) -> None:
+    plan = make_plan(talea.loads(LED + "  a: {agent: writer, prompt: x}\n"))
+    assert "agent" in get_adapter(way.framework).describe(plan, way.options)["a"]

@@ -111,7 +111,8 @@ def _work(plan: Plan, step: Step) -> str:
     match step.task:
         case ir.AgentTask() as task:
             if plan.process is ir.Process.HIERARCHICAL and plan.manager:
-                return f"manager {plan.manager}"
+                doer = task.agent or task.pool or ", ".join(task.capabilities or ())
+                return f"manager {plan.manager}, for {doer}"
             if task.capabilities is not None:
                 return f"any agent for {', '.join(task.capabilities)}"
             return f"agent {task.agent}" if task.agent else f"pool {task.pool}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from talea import ir
 from talea.adapter import AgentAnswer, Unanswered, Via
@@ -22,6 +22,9 @@ from talea.failures import to_task_error
 from talea.kernel.calls import Call, read_arguments
 from talea.kernel.people import Approvals, Permits
 from talea.kernel.work import Cell
+
+if TYPE_CHECKING:
+    from talea.plan import Step
 
 DELEGATE, HAND_OVER = "delegate", "hand_over"
 """The names of the two tools, as cassettes know them."""
@@ -105,14 +108,13 @@ class Work:
 
     async def answer(self) -> AgentAnswer:
         """Have the team answer. Raises `TaskError`, or a framework's own error."""
-        task = self.cell.step.task
-        assert isinstance(task, ir.TeamTask)
-        assert self.cell.step.prompt is not None
-        named = isinstance(task.team, str)
-        team = self.teams[task.team] if isinstance(task.team, str) else task.team
-        name = cast("str", task.team) if named else self.cell.step.id
-        prompt = self.cell.step.prompt.render(self.cell.scope())
-        return await self._team(team, prompt, Budget(name, team.max_turns), is_whole=True)
+        step = self.cell.step
+        assert step.team is not None
+        assert step.prompt is not None
+        named = step.task.team if isinstance(step.task, ir.TeamTask) else None
+        budget = Budget(named if isinstance(named, str) else step.id, step.team.max_turns)
+        prompt = step.prompt.render(self.cell.scope()) + _meant_for(step)
+        return await self._team(step.team, prompt, budget, is_whole=True)
 
     async def _team(
         self, team: ir.Team, prompt: str, budget: Budget, *, is_whole: bool
@@ -319,6 +321,16 @@ def _schema(members: Sequence[str], text: str, required: bool) -> dict[str, Any]
         "required": ["to", text] if required else ["to"],
         "additionalProperties": False,
     }
+
+
+def _meant_for(step: Step) -> str:
+    """Tell the manager of a hierarchical process which agents the task itself names."""
+    assert step.team is not None
+    others = [name for name in step.named if name != step.team.manager]
+    if not others:
+        return ""
+    one = "" if len(others) == 1 else "one of "
+    return f"\n\nThis task is meant for {one}{', '.join(others)}."
 
 
 def _with_notes(prompt: str, said: Sequence[str]) -> str:

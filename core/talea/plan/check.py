@@ -323,7 +323,7 @@ class _Examination:
             self._problems.unknown(
                 root, "pool", task.pool, root.pools, place_of(plan, step, "pool")
             )
-        elif task.capabilities is not None and not step.agents:
+        elif task.capabilities is not None and not step.named:
             wanted = ", ".join(map(repr, task.capabilities))
             known = dict.fromkeys(c for agent in root.agents.values() for c in agent.capabilities)
             strange = [c for c in task.capabilities if c not in known]

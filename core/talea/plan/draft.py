@@ -44,6 +44,7 @@ class Drafter:
         self._open: dict[int, str] = {}
         self._depth = 0
         self._answering: dict[tuple[int, str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._teams: dict[tuple[int, str | None], ir.Team | None] = {}
         self.root = self._document(root)
 
     def _document(self, root: ir.Workflow) -> Plan:
@@ -177,8 +178,7 @@ class Drafter:
                     _note(mentioned, step.expected_output)
                 step.context = task.context
                 mentioned.update(dict.fromkeys(task.context))
-                step.agents = self._agents(plan, task)
-                step.balance = _balance(plan, task)
+                self._doers(plan, step, task)
             case ir.ToolTask():
                 if task.with_:
                     step.arguments = self._structure(plan, (*place, "with"), task.with_)
@@ -261,21 +261,42 @@ class Drafter:
             return self._document(workflow)
         return self._workflow(root, workflow, name, ("workflows", name))
 
-    def _agents(self, plan: Plan, task: ir.AgentTask | ir.TeamTask) -> tuple[str, ...]:
-        """Give every agent that may come to answer a task."""
+    def _doers(self, plan: Plan, step: Step, task: ir.AgentTask | ir.TeamTask) -> None:
+        """Say who may come to answer a task, and how."""
         root = plan.workflow
-        by, names = "capabilities", ()
         if isinstance(task, ir.TeamTask):
             if isinstance(task.team, ir.Team):
-                return tuple(_members(root, task.team))
-            by, names = "team", (task.team,)
-        elif plan.process is not ir.Process.HIERARCHICAL:
-            if task.agent is not None:
-                by, names = "agent", (task.agent,)
-            elif task.pool is not None:
-                by, names = "pool", (task.pool,)
+                step.team, step.agents = task.team, tuple(_members(root, task.team))
             else:
-                names = tuple(sorted(set(task.capabilities or ())))
+                step.team = root.teams.get(task.team)
+                step.agents = self._answerers(root, "team", (task.team,))
+            return
+        if task.agent is not None:
+            step.named = self._answerers(root, "agent", (task.agent,))
+        elif task.pool is not None:
+            step.named = self._answerers(root, "pool", (task.pool,))
+        else:
+            wanted = tuple(sorted(set(task.capabilities or ())))
+            step.named = self._answerers(root, "capabilities", wanted)
+        if plan.process is ir.Process.HIERARCHICAL:
+            step.agents = self._answerers(root, "capabilities", ())
+            step.team = self._led(root, plan.manager)
+            step.kind = "team" if step.team is not None else step.kind
+        else:
+            step.agents = step.named
+            step.balance = _balance(root, task)
+
+    def _led(self, root: ir.Workflow, manager: str | None) -> ir.Team | None:
+        """Give the team of a manager with all others; None where there is nobody else."""
+        key = id(root), manager
+        if key not in self._teams:
+            others = tuple(name for name in root.agents if name != manager)
+            led = manager in root.agents and others
+            self._teams[key] = ir.Team(manager=manager, members=others) if led else None
+        return self._teams[key]
+
+    def _answerers(self, root: ir.Workflow, by: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Give every agent that may come to answer, as one and the same tuple each time."""
         key = id(root), by, names
         found = self._answering.get(key)
         if found is None:
@@ -365,12 +386,10 @@ def _chosen(root: ir.Workflow, by: str, names: tuple[str, ...]) -> tuple[str, ..
             )
 
 
-def _balance(plan: Plan, task: ir.AgentTask | ir.TeamTask) -> str | None:
+def _balance(root: ir.Workflow, task: ir.AgentTask) -> str | None:
     """Name the strategy that chooses who answers; None where there is no choice."""
-    if isinstance(task, ir.TeamTask) or plan.process is ir.Process.HIERARCHICAL:
-        return None
     if task.pool is not None:
-        pool = plan.workflow.pools.get(task.pool)
+        pool = root.pools.get(task.pool)
         return pool.balance if pool else None
     return BY_CAPABILITY if task.capabilities is not None else None
 

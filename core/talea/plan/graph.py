@@ -84,6 +84,7 @@ class Step:
     index: int
     id: str
     kind: str
+    """How it is carried out: as its kind says, but `team` where a manager answers an agent task."""
     task: ir.Task
     trigger: ir.Trigger = ir.Trigger.ALL_SUCCESS
     priority: int = 0
@@ -112,6 +113,11 @@ class Step:
     """Ids of every agent that may come to answer: the one, the pool's, the team's."""
     balance: str | None = None
     """The strategy that chooses one of them for each attempt; None where there is no choice."""
+    team: ir.Team | None = None
+    """The team that answers: the task's own, or the manager of a hierarchical process with all
+    other agents."""
+    named: tuple[str, ...] = ()
+    """Ids of the agents that an agent task names; where a team answers it, its manager is told."""
     output: Schema | None = None
     is_plain: bool = True
     """Whether it has none of `fallback`, `loop` and `retry`."""
@@ -251,7 +257,7 @@ def _approved(root: ir.Workflow, tool: str) -> bool:
 def _step_features(plan: Plan, step: Step, agents: _AgentFacts) -> Iterator[Feature]:
     """Give what one task needs, by what is written: a default that is spelled out needs nothing."""
     task = step.task
-    yield Feature(step.kind)
+    yield Feature(task.kind)
     if isinstance(task, ir.AgentTask):
         if task.pool is not None:
             yield Feature.POOL

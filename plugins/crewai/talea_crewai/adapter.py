@@ -30,10 +30,6 @@ def _kernel(reason: str) -> Support:
     return Support(Level.EMULATED, reason)
 
 
-def _later(what: str) -> Support:
-    return Support(Level.NOT_YET, f"{what} with a later version")
-
-
 class CrewAIAdapter(Adapter[Compiled]):
     """Run workflows as CrewAI's crews and flows."""
 
@@ -76,7 +72,10 @@ class CrewAIAdapter(Adapter[Compiled]):
             "an Agent for each, with a tool to delegate or hand over; a hierarchical Process may"
             " finish without its manager, and hides a member's failure"
         ),
-        Feature.HIERARCHICAL: _later("hierarchical processes come"),
+        Feature.HIERARCHICAL: _kernel(
+            "as a team: an Agent for each, and the manager has a tool to delegate; a hierarchical"
+            " Process may finish without its manager, and hides a member's failure"
+        ),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.ON_RESUME: _kernel("judged when the run goes on, from the journal"),

@@ -35,10 +35,6 @@ def _kernel(reason: str) -> Support:
     return Support(Level.EMULATED, reason)
 
 
-def _later(what: str) -> Support:
-    return Support(Level.NOT_YET, f"{what} with a later version")
-
-
 class _ControlFlow:
     """LangGraph's own control flow, its interrupts: imported when a run asks for it."""
 
@@ -87,7 +83,7 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.ON_FAILURE: _kernel("LangGraph gives up the whole graph at the first error"),
         Feature.LIMITS: _kernel("counted before each model call"),
         Feature.TEAM: _native("create_agent for each; a tool delegates to a member, or hands over"),
-        Feature.HIERARCHICAL: _later("hierarchical processes come"),
+        Feature.HIERARCHICAL: _native("create_agent for each; the manager's tool delegates"),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.ON_RESUME: _kernel("judged when the run goes on, from the journal"),

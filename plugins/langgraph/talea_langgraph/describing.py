@@ -13,6 +13,7 @@ _NAMED = 5
 """How many tasks are named before the rest is only counted."""
 _WORK = {
     "agent": "calls create_agent's agent",
+    "team": "calls create_agent's agent of who leads or begins, and by its tool those of others",
     "tool": "calls the tool",
     "value": "gives the value",
     "ask": "asks the run's own person, or calls interrupt() where a checkpointer can resume it",

@@ -21,9 +21,6 @@ from talea.errors import UsageError
 from talea.plan import Plan
 from talea_simple.scheduler import Schedule, drive
 
-_LATER = {
-    Feature.HIERARCHICAL: "hierarchical processes come with a later version",
-}
 _WORK = {
     "agent": "the agent's own loop: a model call, its tools side by side, the next call",
     "tool": "a call of the tool",
@@ -40,9 +37,7 @@ class SimpleAdapter(Adapter[Schedule]):
 
     name = "simple"
     features: ClassVar[Mapping[Feature, Support]] = {
-        feature: Support(Level.NOT_YET, _LATER[feature])
-        if feature in _LATER
-        else Support(Level.NATIVE, "the in-process scheduler and agent loop")
+        feature: Support(Level.NATIVE, "the in-process scheduler and agent loop")
         for feature in Feature
     }
 
