@@ -2,6 +2,7 @@
 
 resume   a journal and a run's id → the run's result: what has ended does not run again
 take_up  the same, checked and ready to start; or the result of a run that has ended
+look_up  only what it goes on with
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +23,39 @@ from talea.journal import Journal, RunRow, opened, pin, unpin
 from talea.load import load
 from talea.plan import make_plan
 from talea.result import Result, fold
-from talea.run import Answers, Prepared, prepare
+from talea.run import Prepared, prepare
 
 _SHOWN = 40
 """Lines of a difference between two documents."""
 
 
-def take_up(
+@dataclass(slots=True, frozen=True)
+class Unended:
+    """A run that has not ended, and what it goes on with."""
+
+    journal: Path
+    row: RunRow
+    document: ir.Workflow
+    settings: Mapping[str, Any]
+    """Of `prepare`: those that were kept, and in place of them those that are given."""
+
+    def prepare(self, **settings: Any) -> Prepared:
+        """Check all else that the run needs. The settings are further ones of `prepare`, whose
+        errors this raises."""
+        own: dict[str, Any] = {"journal": self.journal, "run_id": self.row.run, "resumed": self.row}
+        return prepare(self.document, self.row.inputs, **{**self.settings, **settings, **own})
+
+
+def look_up(
     run: str,
     *,
     journal: str | Path,
     framework: str | None = None,
     workflow: ir.Workflow | str | Path | None = None,
-    answers: Answers | None = None,
-    tools: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]] | None = None,
     force: bool = False,
     **settings: Any,
-) -> Prepared | Result:
-    """Check all that a run needs to go on; nothing runs yet. A run that has ended gives its result.
-
-    `run` is its id, or how its id begins. `framework` may be another one than it began on; what is
-    not given is as it was at the beginning, but for tools, which are code. The workflow is the one
-    that was pinned; where its file, or `workflow`, says something else now, the run is refused
-    unless `force`, by which it goes on with the changed one. Other settings are those of
-    `prepare`. Raises what `prepare` raises, and `UsageError` with the difference.
-    """
+) -> Unended | Result:
+    """Find a run, and with what it goes on; or its result, if it has ended. See `take_up`."""
     with opened(journal) as kept:
         row = kept.find(run)
         if row.has_ended:
@@ -58,17 +68,33 @@ def take_up(
     given = {name: value for name, value in settings.items() if value is not None}
     if given.get("replay") is not None:
         known["offline"] = False
-    return prepare(
-        document,
-        row.inputs,
-        framework=chosen,
-        tools=tools,
-        answers=answers,
-        journal=journal,
-        run_id=row.run,
-        resumed=row,
-        **{**known, **given},
+    if given.get("offline"):
+        known["replay"] = None
+    return Unended(Path(journal), row, document, {**known, **given, "framework": chosen})
+
+
+def take_up(
+    run: str,
+    *,
+    journal: str | Path,
+    framework: str | None = None,
+    workflow: ir.Workflow | str | Path | None = None,
+    force: bool = False,
+    **settings: Any,
+) -> Prepared | Result:
+    """Check all that a run needs to go on; nothing runs yet. A run that has ended gives its result.
+
+    `run` is its id, or how its id begins. `framework` may be another one than it began on; what is
+    not given is as it was at the beginning, but for tools, which are code, and for what records or
+    disturbs. The workflow is the one that was pinned; where its file, or `workflow`, says something
+    else now, the run is refused unless `force`, by which it goes on with the changed one. Other
+    settings are those of `prepare`. Raises what `prepare` raises, and `UsageError` with the
+    difference.
+    """
+    found = look_up(
+        run, journal=journal, framework=framework, workflow=workflow, force=force, **settings
     )
+    return found if isinstance(found, Result) else found.prepare()
 
 
 async def aresume(run: str, **settings: Any) -> Result:

@@ -142,6 +142,7 @@ class Prepared:
         began = past.elapsed if past else 0.0
         execution.record(RunStarted(began, self.run_id, plan.name, self.adapter.name))
         broken: Exception | None = None
+        ended: float | None = None
         try:
             if past is not None:
                 root.adopt(past.take_inside(""))
@@ -153,25 +154,31 @@ class Prepared:
                         execution.start(root)
                         yield root
                 finally:
+                    ended = execution.now  # Asking what the gateway saw is no part of the run.
                     if (calls := way.calls()) is not None:
-                        execution.record(RunMetered(execution.now, calls))
+                        execution.record(RunMetered(ended, calls))
         except BaseException as error:
             broken = error if isinstance(error, Exception) else None
             root.stop("interrupted")
             raise
         finally:
             execution.close()
-            self.result = self._end(execution, root, broken, keeper)
+            self.result = self._end(execution, root, broken, keeper, ended)
 
     def _end(
-        self, execution: Execution, root: Run, broken: Exception | None, keeper: Keeper | None
+        self,
+        execution: Execution,
+        root: Run,
+        broken: Exception | None,
+        keeper: Keeper | None,
+        ended: float | None,
     ) -> Result:
         status, outputs, error = root.outcome()
         if broken is not None and execution.crossed is None:
             status, outputs = Status.FAILED, None
             words = f"{type(broken).__name__}: {said_by(broken)}".rstrip(": ")
             error = Failure(ErrorType.INTERNAL.value, words, None, harmless(broken))
-        now = execution.now
+        now = execution.now if ended is None else ended
         notes = list(self.route.notes)
         if keeper is not None:
             unwritten = _close(keeper, self.run_id, status, outputs, error)
@@ -248,7 +255,17 @@ def prepare(
     if journal is not None:
         from talea.journal import Keeping, RunRow, pin, source_of
 
-        settings = {"agents": agents, "model": model, "offline": offline, "options": options or {}}
+        if seed is None:
+            seed = secrets.randbits(32)  # So that a run that goes on makes the same choices.
+        settings = {
+            "agents": agents,
+            "model": model,
+            "offline": offline,
+            "replay": str(Path(replay).absolute()) if isinstance(replay, str | Path) else None,
+            "meter": meter,
+            "seed": seed,
+            "options": options or {},
+        }
         row = resumed or RunRow.new(run_id, plan.name)
         row.document, row.source = pin(document), row.source or source_of(document)
         row.inputs, row.settings = ready, settings

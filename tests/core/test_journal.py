@@ -23,7 +23,7 @@ from click.testing import CliRunner
 import talea
 from talea.cli import cli
 from talea.errors import InputError, UsageError
-from talea.events import Answered, Status
+from talea.events import AgentChosen, AgentEnded, Answered, Status
 from talea.journal import opened, pin, unpin
 from talea.resume import take_up
 from talea.run import prepare
@@ -464,6 +464,63 @@ def test_what_a_run_needs_is_pinned_as_well(journal: Path) -> None:
         talea.resume(
             one, journal=journal, workflow=workflow("  a: {ask: x}"), force=True,
         )  # fmt: skip
+
+
+POOL = """
+talea: 1
+name: pool
+model: openai/gpt-5-mini
+on_failure: continue
+tools: {step: {}}
+agents: {a: {weight: 3}, b: {weight: 2}, c: {}, d: {weight: 4}}
+pools: {all: {agents: [a, b, c, d], balance: STRATEGY}}
+tasks:
+  ask: {for_each: [0, 1, 2, 3, 4, 5, 6, 7], max_parallel: 1, pool: all, prompt: "{{ item }}"}
+  last: {depends_on: [ask], tool: step, with: {n: 1}}
+"""
+
+
+@pytest.mark.parametrize("strategy", ["power_of_two", "sticky"])
+def test_chance_is_pinned_and_chooses_the_same_when_the_run_goes_on(
+    journal: Path, strategy: str
+) -> None:
+    document = talea.loads(POOL.replace("STRATEGY", strategy))
+    whole: list[Any] = []
+    talea.run(document, tools=Calls(), offline=True, seed=7, sinks=[whole.append])
+    usual = chosen(whole)
+    assert len(set(usual.values())) > 1
+    begun: list[Any] = []
+    prepared = prepare(
+        document, tools=Calls(), offline=True, seed=7, journal=journal, sinks=[begun.append]
+    )
+
+    def stop(event: Any) -> None:
+        if isinstance(event, AgentEnded) and event.address == "ask[3]":
+            prepared.stop()
+
+    prepared.sinks.append(stop)
+    asyncio.run(prepared.run())
+    resumed: list[Any] = []
+    talea.resume(prepared.run_id, journal=journal, tools=Calls(), sinks=[resumed.append])
+    assert {*chosen(begun)} & {*usual} != {*usual}
+    assert chosen(begun) | chosen(resumed) == usual
+
+
+def chosen(events: Sequence[Any]) -> dict[str, str]:
+    found = [event for event in events if isinstance(event, AgentChosen)]
+    return {event.address: event.agent for event in found}
+
+
+def test_a_replay_goes_on_as_a_replay(tmp_path: Path, journal: Path) -> None:
+    cassette = tmp_path / "tape.yaml"
+    cassette.write_text("talea_cassette: 1\ntasks: {b: [{content: from the tape}]}\n")
+    document = workflow(
+        "  a: {ask: Well?}\n  b: {depends_on: [a], agent: w, prompt: Say}",
+        "model: openai/gpt-5-mini\nagents: {w: {}}",
+    )
+    run = talea.run(document, journal=journal, replay=cassette).run
+    result = talea.resume(run, journal=journal, answers={"a": "yes"})
+    assert result.tasks["b"].output == "from the tape"
 
 
 # The file ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from talea import loads, run
-from talea.cli.supervisor import without_keys
+from talea.route import without_keys
 from talea.gateway.cassette import Fault, Turn, load_cassette
 from talea.gateway.chat import Call
 from talea.gateway.server import Gateway
@@ -134,6 +134,40 @@ def test_the_key_never_enters_the_frameworks_process(
     assert cassette.tools["b"][0].result == []
     written = (tmp_path / "tape.yaml").read_text() + done.stdout + done.stderr
     assert REST not in written
+
+
+def test_the_key_is_not_there_either_when_a_run_goes_on(
+    talea: list[str], model: tuple[Model, Gateway], tmp_path: Path
+) -> None:
+    (tmp_path / "flow.yaml").write_text(
+        WORKFLOW.replace("tasks:\n", "tasks:\n  first: {ask: Well?}\n").replace(
+            "a: {agent", "a: {depends_on: [first], agent"
+        )
+    )
+
+    def go_on(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "talea", *args, "--tools", "tools.py", "--json"],
+            cwd=tmp_path,
+            env=environment(model[1]) | {"TALEA_JOURNAL": "runs.db"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    begun = go_on("run", "flow.yaml", "--meter")
+    assert begun.returncode == 4, begun.stderr
+    told = json.loads(begun.stdout)
+    wanted = ("--record", "second.yaml", "--record-tools", "--answer", "first=yes")
+    done = go_on("resume", told["run"], *wanted)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["outputs"] == {"a": "well", "seen": []}
+    assert [call["address"] for call in told["calls"]] == ["a"]
+    cassette = load_cassette(tmp_path / "second.yaml")
+    assert [turn.content for turn in cassette.tasks["a"]] == ["well"]
+    assert cassette.tools is not None
+    assert cassette.tools["b"][0].result == []
 
 
 def test_without_a_gateway_the_same_search_finds_the_key(

@@ -7,8 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,27 +17,30 @@ from talea.cli import FAILED, INTERRUPTED, WAITING
 from talea.cli.board import Board, Question
 from talea.cli.options import (
     durability_option,
-    hosts_option,
+    given,
     journal_option,
-    model_option,
+    models_options,
     options_option,
+    otel_option,
     tools_option,
+    tracing,
+    wishes_of,
 )
 from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
 from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
 from talea.cli.words import answer_option, summarise, tell
-from talea.events import Event, Sink, Status
+from talea.events import Event, Status
 from talea.ir import LANGUAGE_VERSION
 from talea.kernel.past import Durability
 from talea.plugins import versions
 from talea.result import Result
-from talea.route import Wishes
-from talea.run import Prepared, prepare, route_of
+from talea.run import DEFAULT_FRAMEWORK, Prepared, prepare, route_of
+from talea.settings import find_settings
 
 
 @click.command()
 @click.argument("file")
-@click.option("-f", "--framework", default="simple", show_default=True, help="Run it on this one.")
+@click.option("-f", "--framework", show_default=DEFAULT_FRAMEWORK, help="Run it on this one.")
 @click.option("--agents", metavar="FRAMEWORK", help="Let this framework's agents answer.")
 @click.option(
     "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
@@ -46,15 +48,8 @@ from talea.run import Prepared, prepare, route_of
 )  # fmt: skip
 @click.option("--inputs", metavar="FILE", help="Inputs from a YAML or JSON file; - is stdin.")
 @tools_option
-@model_option
-@hosts_option
-@click.option("--offline", is_flag=True, help="Let a stand-in answer in place of models.")
-@click.option("--replay", metavar="CASSETTE", help="Let a cassette answer in place of models.")
-@click.option("--meter", is_flag=True, help="Count model calls between the framework and models.")
-@click.option("--record", metavar="CASSETTE", help="Keep what models answer. Metered as well.")
-@click.option("--record-tools", is_flag=True, help="Keep what tools give, in the same cassette.")
-@click.option("--faults", metavar="FILE", help="Let model calls go wrong by these rules.")
-@click.option("--otel", is_flag=True, help="Send OpenTelemetry spans where OTEL_* variables say.")
+@models_options
+@otel_option
 @click.option(
     "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
     help="The answer to a question; several for one address are used in turn.",
@@ -67,25 +62,18 @@ from talea.run import Prepared, prepare, route_of
 def run(  # noqa: PLR0917 - click passes them by name
     ctx: click.Context,
     file: str,
-    framework: str,
+    framework: str | None,
     agents: str | None,
     pairs: list[tuple[str, str]],
     inputs: str | None,
     tools: str | None,
-    model: str | None,
-    hosts: Sequence[str],
-    offline: bool,
-    replay: str | None,
-    meter: bool,
-    record: str | None,
-    record_tools: bool,
-    faults: str | None,
     otel: bool,
     answers: list[tuple[str, str]],
     options: list[tuple[str, str]],
     journal: str | None,
-    durability: Durability,
+    durability: Durability | None,
     as_json: bool,
+    **models: Any,
 ) -> None:
     """Run a workflow. Its outputs go to standard output, all else to standard error."""
     from talea.cli.supervisor import supervise, supervised
@@ -94,10 +82,13 @@ def run(  # noqa: PLR0917 - click passes them by name
 
     inside = supervised()
     workflow = read_workflow(file)
+    said = find_settings(file)
+    journal = journal or said.journal
+    models = given({**models, "model": models["model"] or said.model})
     plan = make_plan(workflow)
-    wishes = Wishes(offline, replay, meter, record, record_tools, faults)
+    wishes = wishes_of(models)
     if inside is None and wishes.asks_models and wishes.through_gateway:
-        route = route_of(plan, wishes, model=model, allow_hosts=hosts)
+        route = route_of(plan, wishes, model=models.get("model"), allow_hosts=models["allow_hosts"])
         ctx.exit(supervise(route, ctx.find_root().obj or sys.argv[1:]))
     for issue in plan.warnings:
         say(clean(str(issue)))
@@ -106,42 +97,33 @@ def run(  # noqa: PLR0917 - click passes them by name
     prepared = prepare(
         workflow,
         read_inputs(plan, inputs, pairs),
-        framework=framework,
+        framework=framework or said.framework or DEFAULT_FRAMEWORK,
         agents=agents,
         tools=load_tools(tools) if tools else None,
-        model=model,
-        allow_hosts=hosts,
-        offline=offline,
-        replay=replay,
-        meter=meter,
-        record=record,
-        record_tools=record_tools,
-        faults=faults,
         answers=answers,
         options=dict(options),
         journal=journal,
-        durability=durability,
+        durability=durability or said.durability or "normal",
         ask=watch.asker,
         sinks=[watch.sink],
+        **models,
         **(inside.settings if inside else {}),
     )
-    with _tracing(otel) as traces:
-        prepared.sinks += traces
-        result = watch.run(prepared)
-    recorded = record if inside is None and not result.notes else None
-    again = [("--tools", tools), *(("--allow-host", host) for host in hosts)]
-    show(result, watch, as_json=as_json, recorded=recorded, again=go_on(result, journal, again))
+    result = watch.run(prepared, otel=otel)
+    recorded = wishes.record if inside is None and not result.notes else None
+    again = go_on(result, journal, tools, models["allow_hosts"])
+    show(result, watch, as_json=as_json, recorded=recorded, again=again)
     ctx.exit(exit_code(result, interrupted=watch.interrupted))
 
 
 def go_on(
-    result: Result, journal: str | None, options: Sequence[tuple[str, str | None]]
+    result: Result, journal: str | None, tools: str | None, hosts: Sequence[str]
 ) -> str | None:
     """Give the command by which a run goes on; None if it cannot."""
     if journal is None or result.status not in (Status.WAITING, Status.CANCELLED):
         return None
     words = ["talea", "resume", result.run, "--journal", journal]
-    for name, value in options:
+    for name, value in [("--tools", tools), *(("--allow-host", host) for host in hosts)]:
         words += [name, value] if value is not None else []
     return shlex.join(words)
 
@@ -151,7 +133,7 @@ def show(
     watch: Watch,
     *,
     as_json: bool,
-    recorded: str | None = None,
+    recorded: Any = None,
     again: str | None = None,
 ) -> None:
     """Show what a run came to. `again` is the command by which it goes on."""
@@ -166,17 +148,6 @@ def show(
         answers = [answer_option(*one) for one in watch.board.questions.items()]
         say(clean(f"Go on with: {' '.join([again, *answers])}\n"))
     _print_outputs(result)
-
-
-@contextmanager
-def _tracing(wanted: bool) -> Generator[list[Sink]]:
-    if not wanted:
-        yield []
-        return
-    from talea.otel import exporting
-
-    with exporting() as tracing:
-        yield [tracing]
 
 
 class Watch:
@@ -203,9 +174,11 @@ class Watch:
         if self._plain and (line := tell(event)):
             say(line)
 
-    def run(self, prepared: Prepared) -> Result:
+    def run(self, prepared: Prepared, *, otel: bool) -> Result:
         """Run to the end; the first Ctrl-C ends the run in order, the second one at once."""
-        return asyncio.run(self._run(prepared))
+        with tracing(otel) as sink:
+            prepared.sinks += [] if sink is None else [sink]
+            return asyncio.run(self._run(prepared))
 
     async def _run(self, prepared: Prepared) -> Result:
         loop = asyncio.get_running_loop()

@@ -9,13 +9,13 @@ import click
 
 from talea.cli.board import Question
 from talea.cli.listing import as_json
-from talea.cli.options import journal_option
-from talea.cli.resume import needed
+from talea.cli.options import journal_option, needed
 from talea.cli.run import as_object
 from talea.cli.terminal import clean, table, to_json
 from talea.cli.words import end, failures, questions, seconds, task_row
 from talea.journal import Journal, RunRow, opened
 from talea.resume import result_of
+from talea.settings import find_settings
 
 _DAY = 86_400.0
 
@@ -34,7 +34,7 @@ def runs(ctx: click.Context, journal: str | None) -> None:
 @as_json
 def list_runs(journal: str | None, as_json: bool) -> None:
     """List the runs, the last one first."""
-    with opened(needed(journal)) as kept:
+    with opened(needed(journal, find_settings())) as kept:
         found = [(row, state(kept, row)) for row in kept.runs()]
     if as_json:
         click.echo(to_json([_told(row, how) for row, how in found]))
@@ -53,7 +53,7 @@ def list_runs(journal: str | None, as_json: bool) -> None:
 @as_json
 def show(run: str, journal: str | None, as_json: bool) -> None:
     """Show what a run has come to: its tasks, its open questions, its versions."""
-    with opened(needed(journal)) as kept:
+    with opened(needed(journal, find_settings())) as kept:
         row = kept.find(run)
         how = state(kept, row)
         result = result_of(kept, row)
@@ -80,7 +80,7 @@ def show(run: str, journal: str | None, as_json: bool) -> None:
 @journal_option
 def prune(days: float, unended: bool, journal: str | None) -> None:
     """Forget runs that have ended, and to which nothing was added for so many days."""
-    with opened(needed(journal)) as kept:
+    with opened(needed(journal, find_settings())) as kept:
         count = kept.prune(time.time() - days * _DAY, unended=unended)
     click.echo(f"{count} run{'' if count == 1 else 's'} forgotten.")
 

@@ -1,4 +1,4 @@
-"""`talea run` in two processes, so that a key is never where a framework and its tools are.
+"""Commands in two processes, so that a key is never where a framework and its tools are.
 
     this process: the gateway and the keys ──▶ the provider
         │ starts                   ▲
@@ -23,16 +23,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from talea.adapter import Endpoint
 from talea.cli import FAILED
 from talea.cli.terminal import say
-from talea.endpoint import PROVIDERS
-from talea.errors import TaskError
 from talea.gateway.tape import ToolRecorder, read_tools
-from talea.route import Route
+from talea.route import Route, without_keys
 
-_SHORTEST_KEY = 8
-"""A shorter one, such as `none` for a server that wants none, stands in values that hold no key."""
 VARIABLE = "TALEA_SUPERVISED"
 """Holds a `Supervised` as JSON, in the environment of the process that runs the framework."""
 
@@ -58,9 +53,10 @@ def supervised() -> Supervised | None:
     return None if told is None else Supervised(**json.loads(told))
 
 
-def supervise(route: Route, arguments: Sequence[str]) -> int:
-    """Run the command again in a process without keys; give its exit code."""
-    run_id = secrets.token_hex(8)
+def supervise(route: Route, arguments: Sequence[str], *, run_id: str | None = None) -> int:
+    """Run the command again in a process without keys; give its exit code. `run_id` is that of a
+    run that goes on."""
+    run_id = run_id or secrets.token_hex(8)
     with (
         TemporaryDirectory(prefix="talea-") as folder,
         route.open(run_id) as way,
@@ -104,30 +100,3 @@ def _signals_for(process: subprocess.Popen[bytes]) -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def without_keys(environment: Mapping[str, str], route: Route) -> dict[str, str]:
-    """Leave out what holds a key: by its name, and by what stands in it."""
-    names = {name for provider in PROVIDERS.values() for name in provider.variables}
-    for document in route.documents:
-        names |= {model.api_key.env for model in document.models.values() if model.api_key}
-    held = {environment.get(name, "") for name in names}
-    held |= {_key_of(endpoint) or "" for endpoint in _endpoints(route)}
-    keys = {key for key in held if len(key) >= _SHORTEST_KEY}
-    return {
-        name: value
-        for name, value in environment.items()
-        if name not in names and not any(key in value for key in keys)
-    }
-
-
-def _endpoints(route: Route) -> Iterator[Endpoint]:
-    for known in route.endpoints:
-        yield from known.values()
-
-
-def _key_of(endpoint: Endpoint) -> str | None:
-    try:
-        return endpoint.key()
-    except TaskError:
-        return None  # The run says so, where it asks that model.

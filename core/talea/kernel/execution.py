@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from talea import ir
 from talea.adapter import Adapter, AskCall, Endpoint, Unanswered, Via
-from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage
+from talea.events import Content, Event, Failure, Sink, TextStreamed, Usage, Waited
 from talea.kernel.clock import Clock
 from talea.kernel.desks import Desks
 from talea.kernel.past import Journal, Past, Totals
@@ -23,6 +23,9 @@ from talea.result import plain_address
 if TYPE_CHECKING:
     from talea.kernel.run import Cell, Run
     from talea.tools import BoundTool
+
+_TURN_OF_LOOP = 0.001
+"""Seconds. A place that is free is given at the end of the loop's turn: that is no wait."""
 
 
 class _Both:
@@ -95,7 +98,8 @@ class Execution:
         self.session: Any = None
         self.counts_people = counts_people
         self.earlier = earlier or Earlier()
-        self.random = random.Random(seed)
+        self._random = random.Random(seed)
+        self._seed = seed
         self.sinks: list[Sink] = list(sinks)
         self.broken_sinks: list[tuple[Sink, Exception]] = []
         self.desks = desks
@@ -113,6 +117,11 @@ class Execution:
     def now(self) -> float:
         """Seconds since the run began."""
         return self.clock.time() - self.began
+
+    def chance(self, place: str) -> random.Random:
+        """Give what chooses by chance at a place. With a seed it is the place's own, whatever came
+        before: so a run that goes on chooses as it would have without having been cut off."""
+        return self._random if self._seed is None else random.Random(f"{self._seed}/{place}")
 
     @property
     def threads(self) -> Threads:
@@ -152,6 +161,11 @@ class Execution:
         """Tell of a piece of an agent's answer."""
         if self.sinks:
             self.tell(TextStreamed(self.now, address, agent, text))
+
+    def tell_wait(self, address: str, began: float) -> None:
+        """Tell of a wait for a place or for rates that has ended, where it was one."""
+        if self.sinks and (waited := self.now - began) > _TURN_OF_LOOP:
+            self.tell(Waited(self.now, address, waited))
 
     def refuses_model_call(self) -> str | None:
         """Say why no further model call may be made; None if it may."""

@@ -228,7 +228,7 @@ async def _pause(cell: Cell, number: int, retry: ir.Retry, error: TaskError) -> 
     growth = retry.backoff_factor ** min(number - 1, 60)
     seconds = min(retry.max_interval, retry.initial_interval * growth)
     if retry.jitter:
-        seconds *= 0.5 + execution.random.random() / 2
+        seconds *= 0.5 + execution.chance(f"{cell.address}/{number}").random() / 2
     if error.retry_after is not None:
         seconds = max(seconds, min(error.retry_after, retry.max_interval))
     if execution.sinks:
@@ -335,9 +335,11 @@ def _attempt(cell: Cell, number: int, via: Via) -> Coroutine[Any, Any, Any]:
 async def _in_place(cell: Cell, number: int, via: Via, places: Places) -> Any:
     """Take a place, and do the work once."""
     cell.check()
-    wanted = _wanted(cell)
-    grant = cell.grant = await wait(cell, places.acquire(_rank(cell), wanted))
+    wanted = _wanted(cell, number)
     execution = cell.run.execution
+    began = execution.now
+    grant = cell.grant = await wait(cell, places.acquire(_rank(cell), wanted))
+    execution.tell_wait(cell.address, began)
     if grant.loads is not None and isinstance(wanted, Wish):
         pool = wanted.pool.name
         execution.tell(AgentChosen(execution.now, cell.address, cell.agent_id, pool, grant.loads))
@@ -353,7 +355,7 @@ async def _in_place(cell: Cell, number: int, via: Via, places: Places) -> Any:
         _give_back(cell, partial(places.release, grant, failure))
 
 
-def _wanted(cell: Cell) -> Desk | Wish | None:
+def _wanted(cell: Cell, number: int) -> Desk | Wish | None:
     """Say who may do an attempt: one agent, one of a pool, or nobody in particular."""
     step, desks = cell.step, cell.run.execution.desks
     if desks is None or step.kind != "agent":
@@ -363,7 +365,8 @@ def _wanted(cell: Cell) -> Desk | Wish | None:
         return desks.of(workflow, cell.agent_id)  # A refused answer goes on with the same agent.
     pool = desks.pool(workflow, step)
     without = cell.tried or ([cell.avoids] if cell.avoids else [])
-    request = pool.request(cell.address, cell.run.execution.random, partial(_key, cell))
+    chance = cell.run.execution.chance(f"{cell.address}/{number}/{len(cell.tried)}")
+    request = pool.request(cell.address, chance, partial(_key, cell))
     return Wish(pool, request, frozenset(without))
 
 
