@@ -12,22 +12,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from talea import ir
 from talea.adapter import AgentAnswer, Unanswered, Via
+from talea.delegation import DELEGATE
 from talea.errors import ErrorType, TaskError
 from talea.events import Delegated, Failure, Status
 from talea.failures import to_task_error
 from talea.kernel.calls import Call, read_arguments
 from talea.kernel.people import Approvals, Permits
-from talea.kernel.work import Cell
+from talea.kernel.work import Cell, Talk
 
 if TYPE_CHECKING:
     from talea.plan import Step
 
-DELEGATE, HAND_OVER = "delegate", "hand_over"
-"""The names of the two tools, as cassettes know them."""
+HAND_OVER = "hand_over"
+"""The name of the tool of members without a manager, as cassettes know it."""
 
 _ENDS_ALL = frozenset({ErrorType.LIMIT_EXCEEDED, ErrorType.REPLAY_EXHAUSTED, ErrorType.INTERRUPTED})
 """Errors of a member that end the attempt; any other is told to the manager."""
@@ -47,8 +48,7 @@ class Budget:
         return [self, *(self.around.chain() if self.around else ())]
 
 
-@dataclass(slots=True)
-class Handover:
+class Handover(NamedTuple):
     """That a conversation goes to another member, with what it is told."""
 
     to: str
@@ -75,7 +75,17 @@ class MemberCall(Call):
         self.check_budget()
         for budget in self.budget.chain():
             budget.used += 1  # At once: members who work side by side share what is left.
-        await super().begin_turn()
+        try:
+            await super().begin_turn()
+        except BaseException:
+            for budget in self.budget.chain():
+                budget.used -= 1  # It was not made.
+            raise
+
+    def check_tool_turn(self) -> None:
+        """Refuse a tool call after the last allowed model call, be it the agent's or the team's."""
+        super().check_tool_turn()
+        self.check_budget()
 
     def check_budget(self) -> None:
         """Refuse what no model call of the team is left for."""
@@ -121,28 +131,33 @@ class Work:
     ) -> AgentAnswer:
         if team.manager is not None:
             call = MemberCall(self, team.manager, prompt, budget, is_manager=True)
-            call.tools = (*call.tools, Delegation(self, call, team))
+            call.lead(team.members, Delegation(self, call, team))
             return await self._answer(call, is_whole=is_whole)
         assert team.start is not None
-        speaker, said = team.start, list[str]()
-        if is_whole and self.cell.conversation is not None:
-            speaker = self.cell.speaker or speaker  # It goes on where its output was refused.
+        cell, depth = self.cell, len(budget.chain())
+        talk = Talk(team.start)
+        if is_whole and cell.conversation is not None:
+            talk = cell.talks.get(depth, talk)  # It goes on where its output was refused.
         while True:
-            if speaker in self.teams and speaker not in self.cell.run.plan.workflow.agents:
-                return await self._inner(speaker, _with_notes(prompt, said), budget)
-            call = MemberCall(self, speaker, _with_notes(prompt, said), budget, is_manager=False)
+            speaker, said = talk
+            asked = "\n\n".join([prompt, *said])
+            if is_whole:
+                cell.talks = {**cell.talks, depth: talk}
+            if speaker not in cell.run.plan.workflow.agents:
+                return await self._inner(speaker, asked, budget, is_whole=is_whole)
+            call = MemberCall(self, speaker, asked, budget, is_manager=False)
             others = [member for member in team.members if member != speaker]
             if others:
                 call.tools = (*call.tools, HandingOver(self, call, others))
-            self.cell.speaker = speaker
             try:
                 return await self._answer(call, is_whole=is_whole)
             except Exception:
                 if call.handover is None:
                     raise
-            said.append(f"{speaker} handed over to {call.handover.to}. {call.handover.message}")
-            speaker = call.handover.to
-            self.cell.conversation = self.cell.feedback = None
+            to, message = call.handover
+            talk = Talk(to, (*said, f"{speaker} handed over to {to}. {message}".rstrip()))
+            if is_whole:
+                cell.conversation = cell.feedback = None
 
     async def ask(self, member: str, task: str, budget: Budget) -> str:
         """Have a member do a piece of work; give its answer as text. Raises `TaskError`."""
@@ -150,16 +165,17 @@ class Work:
             call = MemberCall(self, member, task, budget, is_manager=False)
             answer = await self._answer(call, is_whole=False)
         else:
-            answer = await self._inner(member, task, budget)
+            answer = await self._inner(member, task, budget, is_whole=False)
         if answer.refusal:
             raise TaskError(ErrorType.REFUSED, f"the model refused: {answer.refusal}")
         if not answer.output or not answer.output.strip():
             raise TaskError(ErrorType.INVALID_OUTPUT, "the model gave an empty answer")
         return answer.output
 
-    async def _inner(self, name: str, task: str, budget: Budget) -> AgentAnswer:
+    async def _inner(self, name: str, task: str, budget: Budget, *, is_whole: bool) -> AgentAnswer:
         team = self.teams[name]
-        return await self._team(team, task, Budget(name, team.max_turns, budget), is_whole=False)
+        inner = Budget(name, team.max_turns, budget)
+        return await self._team(team, task, inner, is_whole=is_whole)
 
     async def _answer(self, call: MemberCall, *, is_whole: bool) -> AgentAnswer:
         """Have one agent answer. `is_whole` says that its answer is that of the whole task."""
@@ -260,27 +276,27 @@ class Delegation(_MemberTool):
         """Delegate. What fails at the member is told as text."""
         manager = self.caller
         manager.check_tool_turn()
-        manager.check_budget()
         try:
             to, task = self.read(arguments, "task")
             if not task.strip():
                 raise TaskError(ErrorType.INVALID_ARGUMENTS, "`task` says what is to be done")
         except TaskError as error:
             return manager.refuse_tool(self.name, error)
-        error: TaskError | None = None
+        error: TaskError | None = TaskError(ErrorType.INTERRUPTED, "nobody waits for it any more")
         try:
             permits = manager.permits
             with permits.call(delegates=True) if permits is not None else nullcontext():
                 answer = await self.work.ask(to, task, manager.budget)
-            manager.check_budget()  # Nobody could read it.
-            return answer
+            error = None
         except TaskError as failed:
             error = failed
-            if failed.type in _ENDS_ALL or manager.budget.used >= manager.budget.most:
+            if failed.type in _ENDS_ALL:
                 raise manager.end(failed) from failed
-            return f"Error: {to} could not do it: {failed.message}"
+            answer = f"Error: {to} could not do it: {failed.message}"
         finally:
             self.work.tell(manager, to, task, error)
+        manager.check_budget()  # Nobody could read it.
+        return answer
 
 
 class HandingOver(_MemberTool):
@@ -296,6 +312,8 @@ class HandingOver(_MemberTool):
     async def call(self, arguments: Mapping[str, Any] | str) -> str:
         """Hand over; this ends the call of the agent that does it."""
         call = self.caller
+        if call.failure is not None:
+            raise call.failure  # Of several handovers at once the first counts.
         call.check_budget()
         try:
             to, message = self.read(arguments, "message")
@@ -331,7 +349,3 @@ def _meant_for(step: Step) -> str:
         return ""
     one = "" if len(others) == 1 else "one of "
     return f"\n\nThis task is meant for {one}{', '.join(others)}."
-
-
-def _with_notes(prompt: str, said: Sequence[str]) -> str:
-    return "\n\n".join([prompt, *said])

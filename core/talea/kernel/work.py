@@ -7,9 +7,10 @@ What unwinds it is one of two exceptions, which never leave the kernel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from talea.errors import ErrorType, TaskError
 from talea.events import Failure, Status, Usage
@@ -35,6 +36,13 @@ class Halt(Exception):
 
 class Waits(Exception):
     """The item waits for a person who is not there."""
+
+
+class Talk(NamedTuple):
+    """How far a conversation has come: who has it, and what was said at every handover."""
+
+    speaker: str
+    said: tuple[str, ...] = ()
 
 
 class Progress:
@@ -126,8 +134,8 @@ class Cell:
     """Tells the sinks how the attempt ended, where they were told that it began."""
     feedback: str | None = None
     conversation: Any = None
-    speaker: str | None = None
-    """Which member of a team has the conversation."""
+    talks: Mapping[int, Talk] = MappingProxyType({})
+    """Who has the conversation in a team without a manager, by how deep it stands in others."""
     calls = 0
     """How many tool calls it has made in this attempt, or in the conversation it goes on with."""
     k: int | None = None
