@@ -69,6 +69,9 @@ class Endpoint:
     key: Callable[[], str | None] = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_gateway: bool = False
+    """Whether talea's gateway is asked, which has to know in what words a framework delegates
+    (`talea.delegation`)."""
 
 
 class AgentTool(Protocol):
@@ -106,6 +109,9 @@ class AgentCall(Protocol):
     """Outputs of earlier tasks as (task id, text), to be given in the framework's own way."""
     expected_output: str | None
     tools: Sequence[AgentTool]
+    """Of a manager, the last one is `delegate`."""
+    members: Mapping[str, ir.Agent | ir.Team]
+    """Those to whom a manager delegates, by id, the texts of agents rendered; none for others."""
     schema: Schema | None
     """What the output must fit; None where any text will do."""
     max_turns: int

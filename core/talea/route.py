@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from talea import ir, prices
 from talea.adapter import Endpoint
-from talea.endpoint import find_endpoints
-from talea.errors import UsageError
+from talea.endpoint import PROVIDERS, find_endpoints
+from talea.errors import TaskError, UsageError
 from talea.events import MeteredCall, Usage
 
+_SHORTEST_KEY = 8
+"""A shorter one, such as `none` for a server that wants none, stands in values that hold no key."""
+
 if TYPE_CHECKING:
+    from talea.gateway.cassette import Cassette
     from talea.gateway.server import Door, Gateway
     from talea.kernel.tape import Tape
 
@@ -99,7 +103,8 @@ class Route:
 
         if self.wishes.doors:
             with _taping(self.wishes.tape) as tape:
-                yield OpenRoute(self, [Door.at(url) for url in self.wishes.doors], tape)
+                doors = [Door.at(url) for url in self.wishes.doors]
+                yield OpenRoute(self, doors, tape or self.player)
             return
         gateway = Gateway(self.source, faults=self.faults, save_prompts=self.wishes.save_prompts)
         with gateway, _recording(self, gateway) as tape:
@@ -137,6 +142,8 @@ def find_route(
     if wishes.through_gateway and not wishes.doors:
         route.faults = _faults(wishes.faults)
         _choose_source(route)
+    elif wishes.replay is not None:
+        _play_tools(route)  # Models are answered elsewhere.
     return route
 
 
@@ -171,7 +178,8 @@ class OpenRoute:
         found = endpoints[agent]
         if door is None:
             return found
-        return replace(found, base_url=door.base_url(address, agent), key=_no_key, headers={})
+        url = door.base_url(address, agent)
+        return replace(found, base_url=url, key=_no_key, headers={}, is_gateway=True)
 
     def calls(self) -> tuple[MeteredCall, ...] | None:
         """Give every call that the gateway saw; None where it does not stand between, or is gone
@@ -248,17 +256,24 @@ def _choose_source(route: Route) -> None:
 
         route.source = StandIn()
     elif wishes.replay is not None:
-        from talea.gateway.cassette import Player, load_cassette
-        from talea.gateway.tape import ToolPlayer
+        from talea.gateway.cassette import Player
 
-        given = wishes.replay
-        cassette = load_cassette(given) if isinstance(given, str | Path) else given
-        route.source = Player(cassette)
-        route.player = None if cassette.tools is None else ToolPlayer(cassette)
+        route.source = Player(_play_tools(route))
     else:
         from talea.gateway.upstream import Upstream
 
         route.source = Upstream()
+
+
+def _play_tools(route: Route) -> Cassette:
+    """Let a cassette stand in for tools, where it has what they gave; give the cassette."""
+    from talea.gateway.cassette import load_cassette
+    from talea.gateway.tape import ToolPlayer
+
+    given = route.wishes.replay
+    cassette = load_cassette(given) if isinstance(given, str | Path) else given
+    route.player = None if cassette.tools is None else ToolPlayer(cassette)
+    return cassette
 
 
 def _faults(given: Any) -> Any:
@@ -271,3 +286,30 @@ def _faults(given: Any) -> Any:
 
 def _no_key() -> None:
     """Give no key: it is the gateway's."""
+
+
+def without_keys(environment: Mapping[str, str], route: Route) -> dict[str, str]:
+    """Leave out what holds a key: by its name, and by what stands in it."""
+    names = {name for provider in PROVIDERS.values() for name in provider.variables}
+    for document in route.documents:
+        names |= {model.api_key.env for model in document.models.values() if model.api_key}
+    held = {environment.get(name, "") for name in names}
+    held |= {_key_of(endpoint) or "" for endpoint in _endpoints(route)}
+    keys = {key for key in held if len(key) >= _SHORTEST_KEY}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in names and not any(key in value for key in keys)
+    }
+
+
+def _endpoints(route: Route) -> Iterator[Endpoint]:
+    for known in route.endpoints:
+        yield from known.values()
+
+
+def _key_of(endpoint: Endpoint) -> str | None:
+    try:
+        return endpoint.key()
+    except TaskError:
+        return None  # The run says so, where it asks that model.

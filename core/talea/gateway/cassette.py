@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from talea.delegation import DELEGATE
 from talea.errors import ErrorType
 from talea.gateway.chat import Call, Rejection
 from talea.gateway.reading import read_file, read_text
@@ -185,7 +186,7 @@ class Turn(Document):
     def calls(self) -> tuple[ToolCall, ...]:
         """The calls of tools, those of a team's own among them (`talea.kernel.team`)."""
         if self.delegate is not None:
-            return (ToolCall(name="delegate", arguments=self.delegate.model_dump()),)
+            return (ToolCall(name=DELEGATE, arguments=self.delegate.model_dump()),)
         if self.handoff is not None:
             told = self.handoff.model_dump(exclude_none=True)
             return (ToolCall(name="hand_over", arguments=told),)

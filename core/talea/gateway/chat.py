@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from talea.delegation import Wording
+
 CHAT, RESPONSES = "chat/completions", "responses"
 """The forms of a call: the ends of their paths."""
 NO_RETRY = {"x-should-retry": "false"}
@@ -131,7 +133,8 @@ class Call:
     """A model call: which run's, at which task address, of which agent, and what it asks.
 
     `turn` counts from 1 for each run, address and agent. `form` is the API that it speaks, and
-    `body` the request as it came.
+    `body` the request as it came. `wording` says how the framework that asks delegates, where it
+    has words of its own.
     """
 
     run: str | None
@@ -141,3 +144,4 @@ class Call:
     request: ChatRequest
     form: str = CHAT
     body: bytes = b""
+    wording: Wording | None = None

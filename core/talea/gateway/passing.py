@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 
+from talea.delegation import Wording
 from talea.gateway.cassette import Fault, Turn
 
 GARBAGE = b"<html><body>502 Bad Gateway {{{"
@@ -32,6 +33,8 @@ class Answer:
     pieces: AsyncIterator[bytes]
     """The body; of a stream, event by event."""
     turn: Turn
+    wording: Wording | None = None
+    """The words in which the model delegates, where they are not a cassette's."""
     is_over: bool = False
     """Whether the piece that comes now is one with which a client leaves: it tells an error, or
     cannot be read."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from talea.gateway.cassette import Turn
 from talea.gateway.chat import Call
+from talea.gateway.wording import worded
 
 _CHARACTERS_PER_TOKEN = 4
 """A usual rule of thumb, for turns that do not say what they used."""
@@ -102,7 +103,7 @@ def make_reply(call: Call, turn: Turn) -> Reply:
     refusal = fault.refusal if fault is not None else None
     calls = tuple(
         (f"call_{digest}{index}", called.name, called.arguments_text)
-        for index, called in enumerate(turn.calls)
+        for index, called in enumerate(worded(turn, call.wording).calls)
     )
     written = len(text or "") + len(refusal or "") + sum(len(n) + len(a) for _, n, a in calls)
     read = call.request.prompt_characters

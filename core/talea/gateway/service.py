@@ -14,6 +14,7 @@ from typing import Protocol, cast
 from urllib.parse import quote, unquote
 
 from talea.adapter import Endpoint
+from talea.delegation import HEADER, Wording
 from talea.gateway.cassette import Fault, TokenUsage, Turn, split_address
 from talea.gateway.chat import Call, ChatRequest, Rejection
 from talea.gateway.faults import FaultRules, in_place_of_answer
@@ -24,6 +25,7 @@ from talea.gateway.passing import EVENT_STREAM, GARBAGE, Answer, Broken, is_end,
 from talea.gateway.reply import Reply, make_reply
 from talea.gateway.responses import Conversations, ResponsesRequest
 from talea.gateway.upstream import Upstream
+from talea.gateway.wording import unworded
 
 ADDRESS, AGENT = "call", "model"
 """Whose a call is where its path does not say so."""
@@ -109,7 +111,8 @@ class Service:
             )
         whose = (passage.run, address, agent)
         self._turns[whose] += 1
-        call = Call(*whose, self._turns[whose], chat, form, request.body)
+        wording = _wording(request)
+        call = Call(*whose, self._turns[whose], chat, form, request.body, wording)
         exchange = self.meter.begin(call, request.headers.get("user-agent", ""))
         passage.log.append(exchange)
         try:
@@ -218,11 +221,22 @@ class Service:
         """Complete the record, if it is not, before a client has all: then it finds it whole."""
         if exchange.status:
             return
-        turn = _befallen(answer.turn, fault)
+        turn = _befallen(unworded(answer.turn, answer.wording), fault)
         exchange.tell(turn)
         if turn.fault is not None and turn.fault.garbage:
             exchange.error = exchange.error or "the model's server sent no chat completion"
         self.meter.end(exchange, answer.status, turn)
+
+
+def _wording(request: Request) -> Wording | None:
+    """Read how the framework that asks delegates. Raises Rejection for what is no such header."""
+    header = request.headers.get(HEADER)
+    if header is None:
+        return None
+    try:
+        return Wording.loads(header)
+    except ValueError as error:
+        raise Rejection(400, "invalid_request", f"the header {HEADER}: {error}") from error
 
 
 def _target(passage: Passage, call: Call) -> Endpoint:

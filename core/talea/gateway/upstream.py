@@ -114,7 +114,7 @@ class Upstream:
             for name in _PASSED
             if (value := response.headers.get(name)) and value.isascii()
         }
-        answer = Answer(response.status_code, headers, one_by_one(()), GARBAGE)
+        answer = Answer(response.status_code, headers, one_by_one(()), GARBAGE, call.wording)
         pieces = self._bytes(response)
         if not response.is_success:
             answer.pieces = _failure(pieces, answer, key)

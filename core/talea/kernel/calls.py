@@ -204,6 +204,7 @@ class Call:
         self.tools: Sequence[AgentTool] = tuple(
             Tool(self, run.tools[name]) for name in self.agent.tools
         )
+        self.members: Mapping[str, ir.Agent | ir.Team] = {}
         self.asked = frozenset(name for name in self.agent.tools if workflow.tools[name].approve)
         """The tools that a person must allow to be called."""
         self.permits = Permits(Approvals(cell, via), name, self.asked) if self.asked else None
@@ -223,6 +224,8 @@ class Call:
         """What ends the attempt, kept in case the framework swallows it."""
         self.answer: str | None = None
         """The raw text that it came to."""
+        self.by: str | None = None
+        """The manager who has the agent work."""
         self._turns = 0
         self._turn_began: float | None = None
         desk = execution.desks.of(workflow, name) if execution.desks else None
@@ -235,6 +238,17 @@ class Call:
         """Whether the attempt is over, since nobody is there to allow a call of a tool."""
         return self.permits is not None and self.permits.approvals.unanswered
 
+    def lead(self, members: Sequence[str], delegate: AgentTool) -> None:
+        """Make the agent the manager of others, with the tool by which it delegates to them."""
+        workflow, inputs = self.run.plan.workflow, self.run.document_inputs
+        self.tools = (*self.tools, delegate)
+        self.members = {
+            name: _rendered(workflow.agents[name], inputs)
+            if name in workflow.agents
+            else workflow.teams[name]
+            for name in members
+        }
+
     def note_agent(self, name: str) -> None:
         """Note in the task's record who answers."""
         record = self.run.records[self.cell.step.index]
@@ -246,7 +260,13 @@ class Call:
         execution, at = self.run.execution, self.endpoint
         execution.tell(
             AgentStarted(
-                execution.now, self.address, self.attempt, self.name, at.provider, at.model
+                execution.now,
+                self.address,
+                self.attempt,
+                self.name,
+                at.provider,
+                at.model,
+                self.by,
             )
         )
         if for_task:
@@ -282,7 +302,9 @@ class Call:
         `TaskError` where it must not be made."""
         execution = self.run.execution
         if self._allowance is not None:
+            began = execution.now
             await self._allowance.begin()
+            execution.tell_wait(self.address, began)
         if self.unanswered:
             raise Unanswered
         if self.failure is not None:

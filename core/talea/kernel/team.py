@@ -36,10 +36,12 @@ _ENDS_ALL = frozenset({ErrorType.LIMIT_EXCEEDED, ErrorType.REPLAY_EXHAUSTED, Err
 
 @dataclass(slots=True)
 class Budget:
-    """How many model calls a team still has, those of the teams in it included."""
+    """How many model calls a team still has, those of the teams in it included. `manager` is the
+    team's, None where it has none."""
 
     team: str
     most: int
+    manager: str | None
     around: Budget | None = None
     used: int = 0
 
@@ -64,6 +66,8 @@ class MemberCall(Call):
         super().__init__(work.cell.run, work.cell, work.number, name, work.via)
         self.prompt = prompt
         self.budget = budget
+        around = budget.chain()[1:] if is_manager else budget.chain()
+        self.by = next((one.manager for one in around if one.manager), None)
         self.handover: Handover | None = None
         # Also where it needs nobody's word: a question at another one waits until it is done.
         self.permits = Permits(work.approvals, name, self.asked) if work.asks else None
@@ -122,9 +126,10 @@ class Work:
         assert step.team is not None
         assert step.prompt is not None
         named = step.task.team if isinstance(step.task, ir.TeamTask) else None
-        budget = Budget(named if isinstance(named, str) else step.id, step.team.max_turns)
+        name, team = named if isinstance(named, str) else step.id, step.team
+        budget = Budget(name, team.max_turns, team.manager)
         prompt = step.prompt.render(self.cell.scope()) + _meant_for(step)
-        return await self._team(step.team, prompt, budget, is_whole=True)
+        return await self._team(team, prompt, budget, is_whole=True)
 
     async def _team(
         self, team: ir.Team, prompt: str, budget: Budget, *, is_whole: bool
@@ -174,7 +179,7 @@ class Work:
 
     async def _inner(self, name: str, task: str, budget: Budget, *, is_whole: bool) -> AgentAnswer:
         team = self.teams[name]
-        inner = Budget(name, team.max_turns, budget)
+        inner = Budget(name, team.max_turns, team.manager, budget)
         return await self._team(team, task, inner, is_whole=is_whole)
 
     async def _answer(self, call: MemberCall, *, is_whole: bool) -> AgentAnswer:

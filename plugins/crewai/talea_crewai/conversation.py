@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from talea.adapter import AgentCall
+from talea.adapter import AgentCall, AgentTool
+from talea.delegation import Wording
 from talea.errors import ErrorType, TaskError
 from talea.response_format import ResponseFormat
 from talea_crewai.reply import Message, Reply
@@ -26,6 +29,30 @@ _BRACE = "\ufdd0"
 Unicode noncharacter: no text that is meant to be exchanged holds it."""
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True, frozen=True)
+class Piece:
+    """A piece of work as a manager worded it: CrewAI gives a member its parts in two places."""
+
+    whole: str
+    """What the kernel hands on."""
+    words: str
+    context: str
+
+    @classmethod
+    def of(
+        cls, read: dict[str, Any] | str, said: Mapping[str, Any], names: Sequence[str]
+    ) -> Piece | None:
+        """Give the piece of work of a call, by what it means and what was said."""
+        words, context = (said.get(name, "") for name in names[1:])
+        if isinstance(read, str) or not (isinstance(words, str) and isinstance(context, str)):
+            return None
+        return cls(read["task"], words, context)
+
+
+handed_on: ContextVar[Piece | None] = ContextVar("talea_crewai_piece", default=None)
+"""The piece of work that is being handed to a member, in the context of its manager's call."""
 
 
 class Over(Exception):
@@ -52,6 +79,8 @@ class Conversation:
 
     call: AgentCall
     wanted: ResponseFormat | None
+    wording: Wording | None = None
+    """How the agent delegates, if it is a manager."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     reply: Reply | None = None
     """The last answer of the model; the agent's own if it calls no tools."""
@@ -77,6 +106,12 @@ class Conversation:
         """Say whether there is nothing more to be said."""
         ended = self.reply is not None and not self.reply.tool_calls
         return self._closed or self.failure is not None or ended
+
+    @property
+    def own_tools(self) -> Sequence[AgentTool]:
+        """The agent's tools that CrewAI has none of its own for."""
+        tools = self.call.tools
+        return tools if self.wording is None else tools[:-1]
 
     def name_tools(self, names: Mapping[str, str]) -> None:
         """Learn under which names CrewAI has the agent's tools."""
@@ -174,7 +209,9 @@ class Conversation:
             key = f"call_{next(self._ids)}"
             self._asked[key] = asked
             name = self._tool_names.get(_name(asked), UNKNOWN)
-            function = {"name": name, "arguments": {CALL_ID: key}}
+            # CrewAI counts whom a manager delegates to.
+            said = self._said(asked) if self._delegates(asked) else {}
+            function = {"name": name, "arguments": {**said, CALL_ID: key}}
             given.append({"id": key, "type": "function", "function": function})
         return given
 
@@ -195,11 +232,26 @@ class Conversation:
 
     async def answer_tool_call(self, asked: Message) -> str:
         """Give the text that answers a tool call."""
-        name = _name(asked)
-        for tool in self.call.tools:
+        name, arguments = _name(asked), asked["function"]["arguments"]
+        if self.wording is not None and self._delegates(asked):
+            read = self.wording.read(name, arguments)
+            handed_on.set(Piece.of(read, self._said(asked), self.wording.tools[name]))
+            return await self.call.tools[-1].call(read)
+        for tool in self.own_tools:
             if tool.name == name:
-                return await tool.call(asked["function"]["arguments"])
+                return await tool.call(arguments)
         return self.call.unknown_tool(name)
+
+    def _delegates(self, asked: Message) -> bool:
+        return self.wording is not None and _name(asked) in self.wording.tools
+
+    def _said(self, asked: Message) -> dict[str, Any]:
+        """Give the arguments of a call as the model said them; none that nobody can read."""
+        try:
+            said = json.loads(asked["function"]["arguments"])
+        except (ValueError, RecursionError):
+            return {}
+        return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
     def result(self, broken: BaseException | None) -> Reply:
         """Give the agent's own answer. Raises what ended the attempt; `broken` is what CrewAI's

@@ -16,18 +16,13 @@ from talea.expr import to_text
 from talea.plan import Plan
 from talea.plan import Step as PlanStep
 from talea.result import Result
-from talea_crewai.agent import EXPECTED, Step, answer, texts
+from talea_crewai.agent import answer
 from talea_crewai.blueprint import SETTINGS, Blueprint
 from talea_crewai.clients import Clients
 from talea_crewai.framework import Agent, Crew, CrewOutput, Process, Task, TaskOutput
+from talea_crewai.fresh import EXPECTED, Step
 from talea_crewai.model import Mute
-
-
-class ShownAgent(Agent):
-    """An agent as a crew shows it; a fresh one answers in its place."""
-
-    def create_agent_executor(self, *args: Any, **more: Any) -> None:
-        """Make no loop for it: it is never asked."""
+from talea_crewai.shown import NoLog, ShownAgent
 
 
 class CrewTask(Step):
@@ -96,22 +91,13 @@ class CrewTask(Step):
         raise NotImplementedError
 
 
-class _NoLog:
-    """In place of CrewAI's log of outputs, a database in the user's data directory."""
-
-    def update(self, *_: object) -> None: ...
-    def add(self, *_: object) -> None: ...
-    def reset(self) -> None: ...
-    def load(self) -> None: ...
-
-
 class WorkflowCrew(Crew):
     """A crew that carries out a workflow. `kickoff` takes its inputs.
 
     CrewAI's crews are good for one run; this one makes itself anew for each further one.
     """
 
-    _task_output_handler: Any = PrivateAttr(default_factory=_NoLog)
+    _task_output_handler: Any = PrivateAttr(default_factory=NoLog)
     _factory: CrewFactory = PrivateAttr()
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     _run: Run | None = PrivateAttr(default=None)
@@ -233,12 +219,5 @@ def _agents(plan: Plan) -> dict[str, ShownAgent]:
             if name not in found:
                 agent = document.agents[name]
                 model = agent.model or document.model or "talea"
-                found[name] = ShownAgent(
-                    **texts(name, agent),
-                    llm=Mute.of(model),
-                    max_retry_limit=0,
-                    allow_delegation=False,
-                    cache=False,
-                    verbose=False,
-                )
+                found[name] = ShownAgent.of(name, agent, model)
     return found

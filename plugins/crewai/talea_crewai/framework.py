@@ -65,17 +65,30 @@ with _undisturbed():
     from crewai.llms.base_llm import llm_call_context
     from crewai.llms.providers.openai.completion import OpenAICompletion
     from crewai.tools import BaseTool
+    from crewai.tools.agent_tools.agent_tools import AgentTools
+    from crewai.tools.agent_tools.ask_question_tool import AskQuestionTool
+    from crewai.tools.agent_tools.base_agent_tools import BaseAgentTool
+    from crewai.tools.agent_tools.delegate_work_tool import DelegateWorkTool
+    from crewai.utilities.i18n import I18N_DEFAULT
+
+MANAGER_REQUEST = I18N_DEFAULT.slice("manager_request")
+"""What CrewAI has a manager expect of its members."""
 
 # What its replacement of `warnings.warn` was for, said of CrewAI's own code alone.
 warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"crewai\b")
 
 __all__ = [
+    "MANAGER_REQUEST",
     "Agent",
     "AgentExecutor",
     "AgentExecutorState",
+    "AgentTools",
+    "AskQuestionTool",
+    "BaseAgentTool",
     "BaseTool",
     "Crew",
     "CrewOutput",
+    "DelegateWorkTool",
     "Flow",
     "LLMCallType",
     "OpenAICompletion",

@@ -7,16 +7,17 @@ context each, and its log of errors on the console.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from openai import AsyncOpenAI
 from pydantic import PrivateAttr
 
 from talea.adapter import AgentTool
+from talea.delegation import HEADER
 from talea.events import Usage
 from talea_crewai.clients import Clients
-from talea_crewai.conversation import Conversation, Over
+from talea_crewai.conversation import Conversation, Over, show_braces
 from talea_crewai.framework import LLMCallType, OpenAICompletion, llm_call_context
 from talea_crewai.reply import Message, Reply, collect, read
 
@@ -73,7 +74,7 @@ class Model(OpenAICompletion):
                 messages, tools, from_task=from_task, from_agent=from_agent
             )
             try:
-                reply = await self._converse(self._format_messages(messages))
+                reply = await self._converse(self._format_messages(messages), tools or ())
             except Exception as error:
                 words = f"the model call failed: {type(error).__name__}"
                 self._emit_call_failed_event(words, from_task, from_agent)
@@ -91,13 +92,14 @@ class Model(OpenAICompletion):
             )
         return given
 
-    async def _converse(self, messages: Sequence[Any]) -> Reply:
+    async def _converse(self, messages: Sequence[Any], tools: Sequence[Message]) -> Reply:
         """Have the model answer; go on where it calls tools though it has been given none."""
         conversation = self._conversation
         call = conversation.call
         said = conversation.messages_for_model(messages)
+        offered = [*map(_offer, conversation.own_tools), *_delegating(conversation, tools)]
         while True:
-            reply = conversation.reply = await self._ask(said)
+            reply = conversation.reply = await self._ask(said, offered)
             said.append(reply.message())
             conversation.history = said
             if not reply.tool_calls or call.tools:
@@ -106,13 +108,15 @@ class Model(OpenAICompletion):
                 text = await conversation.answer_tool_call(asked)
                 said.append({"role": "tool", "tool_call_id": asked["id"], "content": text})
 
-    async def _ask(self, said: list[Message]) -> Reply:
+    async def _ask(self, said: list[Message], offered: list[Message]) -> Reply:
         """Make one model call."""
         conversation = self._conversation
         call = conversation.call
         params = self._prepare_completion_params(cast("Any", said))
-        if call.tools:
-            params["tools"] = [_offer(tool) for tool in call.tools]
+        if offered:
+            params["tools"] = offered
+        if conversation.wording is not None and call.endpoint.is_gateway:
+            params["extra_headers"] = {HEADER: conversation.wording.dumps()}
         client: AsyncOpenAI = self._get_async_client()
         await call.begin_turn()
         create = cast("Any", client.chat.completions.create)
@@ -176,6 +180,16 @@ def _offer(tool: AgentTool) -> dict[str, Any]:
         "parameters": dict(tool.parameters),
     }
     return {"type": "function", "function": function}
+
+
+def _delegating(conversation: Conversation, tools: Sequence[Message]) -> Iterator[Message]:
+    """Offer CrewAI's own tools of a manager as CrewAI does."""
+    wording = conversation.wording
+    for tool in tools if wording is not None else ():
+        function = tool["function"]
+        if wording is not None and function["name"] in wording.tools:
+            words = show_braces(function["description"])
+            yield {**tool, "function": {**function, "description": words}}
 
 
 def _usage_for_crew(usage: Usage | None) -> dict[str, Any]:
