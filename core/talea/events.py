@@ -135,8 +135,18 @@ class AgentChosen:
 
 
 @dataclass(slots=True)
+class Waited:
+    """An attempt waited for its place, or a model call for its rates, `duration` seconds long."""
+
+    time: float
+    address: str
+    duration: float
+
+
+@dataclass(slots=True)
 class AgentStarted:
-    """An agent is called: once for each item, iteration and attempt."""
+    """An agent is called: once for each item, iteration and attempt, and each time that a manager
+    delegates to it: `by` is that manager then."""
 
     time: float
     address: str
@@ -144,6 +154,7 @@ class AgentStarted:
     agent: str
     provider: str
     model: str
+    by: str | None = None
 
 
 @dataclass(slots=True)
@@ -372,6 +383,7 @@ Event = (
     | InnerStarted
     | InnerEnded
     | AgentChosen
+    | Waited
     | AgentStarted
     | AgentEnded
     | AttemptFailed

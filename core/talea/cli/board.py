@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from talea.events import (
+    AgentEnded,
+    AgentStarted,
     Answered,
     Asked,
     AttemptFailed,
@@ -37,6 +39,36 @@ class Row:
     note: str = ""
     retries: int = 0
     usage: Usage = field(default_factory=Usage)
+    members: list[Member] = field(default_factory=list["Member"])
+    """Of a team: those who work, or have worked, for others in it."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A member of a team who works for another one, in a task or in an item of it: all the pieces
+    of work that it got from that one are one row."""
+
+    address: str
+    agent: str
+    by: str
+    started: float
+    ended: float | None = None
+    status: Status = Status.RUNNING
+    at_work: int = 0
+    times: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    def begin(self) -> None:
+        """Note a piece of work that begins."""
+        self.at_work += 1
+        self.times += 1
+        self.status, self.ended = Status.RUNNING, None
+
+    def end(self, event: AgentEnded) -> None:
+        """Note one that has ended."""
+        self.at_work -= 1
+        if not self.at_work:
+            self.status, self.ended = event.status, event.time
 
 
 @dataclass(slots=True)
@@ -78,6 +110,11 @@ class Board:
             case TaskStarted():
                 row = self._row(event.address)
                 row.status, row.started = Status.RUNNING, event.time
+            case AgentStarted():
+                self._agent_started(event)
+            case AgentEnded():
+                if (member := self._member(event.address, event.agent)) is not None:
+                    member.end(event)
             case ModelCalled():
                 self._called(event)
             case AttemptFailed():
@@ -108,15 +145,53 @@ class Board:
         own = self._own(address)
         return own if own.address == address else self.inner.setdefault(address, Row(address))
 
+    def _agent_started(self, event: AgentStarted) -> None:
+        row = self._nearest(event.address)
+        if event.by is None:
+            self._note_agent(row, event.address, event.agent)
+            return
+        whose = (event.address, event.agent, event.by)
+        for member in row.members:
+            if (member.address, member.agent, member.by) == whose:
+                member.begin()
+                return
+        row.members.append(Member(*whose, event.time))
+        row.members[-1].begin()
+
     def _called(self, event: ModelCalled) -> None:
-        own = self._own(event.address)
-        rows = [own] if event.address not in self.inner else [own, self.inner[event.address]]
-        for usage in (self.usage, *(row.usage for row in rows)):
+        own, nearest = self._own(event.address), self._nearest(event.address)
+        member = self._member(event.address, event.agent)
+        told = [self.usage, own.usage]
+        told += [nearest.usage] if nearest is not own else []
+        told += [member.usage] if member is not None else []
+        for usage in told:
             usage.begin_call()
             usage.end_call(event.usage)
-        for row in rows:
-            if row.address in self.inner or "/" not in event.address:
-                row.agent = event.agent  # A block is not the work of one agent.
+        if member is None:
+            self._note_agent(nearest, event.address, event.agent)
+
+    def _note_agent(self, row: Row, address: str, agent: str) -> None:
+        if row.address in self.inner or "/" not in address:
+            row.agent = agent  # A block is not the work of one agent.
+
+    def _nearest(self, address: str) -> Row:
+        """Give the row that stands for an address: of the task inside others, or of the own one."""
+        at = address
+        while "/" in at:
+            if at in self.inner:
+                return self.inner[at]
+            bare = at.removesuffix("]").rpartition("[")[0] if at.endswith("]") else ""
+            if bare in self.inner:
+                return self.inner[bare]
+            at = at.rpartition("#")[0] if "#" in at.rpartition("/")[2] else at.rpartition("/")[0]
+        return self._own(address)
+
+    def _member(self, address: str, agent: str) -> Member | None:
+        """Give a member who is at work, the one that began last."""
+        for member in reversed(self._nearest(address).members):
+            if member.at_work and (member.address, member.agent) == (address, agent):
+                return member
+        return None
 
     def _answered(self, event: Answered) -> None:
         question = self.questions.get(event.address)
@@ -138,6 +213,7 @@ class Board:
             return
         for address in [at for at in self.inner if self._own(at) is own]:
             del self.inner[address]
+        own.members.clear()
         own.status, own.ended, own.note = event.status, event.time, event.reason or ""
         own.agent, own.usage = event.agent or own.agent, event.usage or own.usage
 

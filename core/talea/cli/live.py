@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -11,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from talea.cli.board import Board, Row
+from talea.cli.board import Board, Member, Row
 from talea.cli.terminal import one_line
 from talea.cli.words import MARKS, cost, reason, seconds, tokens
 from talea.events import Status
@@ -72,7 +73,7 @@ class LiveView:
             foot.append(f"  {left_out} more tasks not shown", style="dim")
         yield Group(grid, foot)
 
-    def _choose(self, room: int) -> tuple[list[tuple[Row, int]], int]:
+    def _choose(self, room: int) -> tuple[list[tuple[Row | Member, int]], int]:
         """Choose the rows that fit: those at work, then the last to end; in document order."""
         everything = list(self._rows())
         if len(everything) <= room:
@@ -82,39 +83,70 @@ class LiveView:
         chosen = [row for i, row in enumerate(everything) if i in kept]
         return chosen, len(everything) - len(chosen)
 
-    def _rows(self) -> Iterator[tuple[Row, int]]:
+    def _rows(self) -> Iterator[tuple[Row | Member, int]]:
         inner: dict[str, list[Row]] = {}
         for address, row in list(self._board.inner.items()):
             own = address.partition("/")[0].partition("[")[0].partition("#")[0]
             inner.setdefault(own, []).append(row)
         for row in list(self._board.rows.values()):
             yield row, 0
+            yield from _members(row, 1)
             for other in inner.get(row.address, ()):
                 yield other, 1
+                yield from _members(other, 2)
 
-    def _cells(self, row: Row, depth: int, now: float) -> tuple[RenderableType, ...]:
+    def _cells(self, row: Row | Member, depth: int, now: float) -> tuple[RenderableType, ...]:
         style = _STYLES[row.status]
         at_work = row.status is Status.RUNNING
         mark = self._spinner.render(now) if at_work else Text(MARKS[row.status], style=style)
         name = Text("  " * depth)
         name.append_text(mark if isinstance(mark, Text) else Text(MARKS[row.status]))
-        name.append(f" {row.address}", style="dim" if depth else "bold" if at_work else "")
+        called = row.agent if isinstance(row, Member) else row.address
+        name.append(f" {called}", style="dim" if depth else "bold" if at_work else "")
         span = ""
         if row.started is not None:
             span = seconds((row.ended if row.ended is not None else now) - row.started)
         used = tokens(row.usage) if row.usage.model_calls else ""
-        note = row.note if at_work or row.status is Status.WAITING else reason(row.note)
-        told = ", ".join(part for part in (row.agent or "", note) if part)
         return (
             name,
             Text(str(row.status), style=style),
             Text(span),
             Text(used, style="dim"),
-            Text(one_line(told, 60), style="dim"),
+            Text(one_line(_told(row), 60), style="dim"),
         )
 
 
-def _rank(row: Row) -> tuple[int, float]:
+def _members(row: Row, depth: int) -> Iterator[tuple[Member, int]]:
+    """Give the members of a team below those for whom they work."""
+
+    def below(address: str, by: str, depth: int, seen: frozenset[str]) -> Iterator[Any]:
+        for member in members:
+            if (member.address, member.by) == (address, by):
+                yield member, depth
+                if member.agent not in seen:
+                    yield from below(address, member.agent, depth + 1, seen | {member.agent})
+
+    members = list(row.members)
+    for address in dict.fromkeys(member.address for member in members):
+        agents = {member.agent for member in members if member.address == address}
+        bosses = dict.fromkeys(member.by for member in members if member.address == address)
+        for by in bosses:
+            if by not in agents:
+                yield from below(address, by, depth, frozenset({by}))
+
+
+def _told(row: Row | Member) -> str:
+    """Say who works, and for whom; or what else is to be told of a row."""
+    if isinstance(row, Member):
+        item = row.address[row.address.rindex("[") :] if row.address.endswith("]") else ""
+        times = f", {row.times} times" if row.times > 1 else ""
+        return f"for {row.by}{times} {item}".rstrip()
+    standing = row.status in (Status.RUNNING, Status.WAITING)
+    note = row.note if standing else reason(row.note)
+    return ", ".join(part for part in (row.agent or "", note) if part)
+
+
+def _rank(row: Row | Member) -> tuple[int, float]:
     """Rank rows by how much they are worth seeing."""
     match row.status:
         case Status.RUNNING | Status.WAITING:

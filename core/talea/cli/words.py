@@ -10,6 +10,7 @@ from talea.cli.terminal import clean, one_line, table, to_json
 from talea.events import (
     Asked,
     AttemptFailed,
+    Delegated,
     Event,
     Failure,
     Recovered,
@@ -52,6 +53,9 @@ def tell(event: Event) -> str | None:
             words = f"{event.address} failed, its fallback stands in: {_error(event.error)}"
         case Asked():
             words = f"{event.address} asks: {event.text}"
+        case Delegated():
+            how = f"{event.to} failed: {_error(event.error)}" if event.error else event.task
+            words = f"{event.address} {event.agent} → {event.to}: {how}"
         case TaskWaiting():
             words = f"{event.address} waits for an answer"
         case TaskEnded():
