@@ -26,6 +26,7 @@ The files are `cases/*.yaml` beside this module, each a list of cases:
         absent: [a/x]                       # addresses without a result
         calls: [a, b]                       # full addresses of all calls in the order they begin
         asked: [w, w]                       # the agents of all calls of agents in that order
+        delegated: [w to v, "w to u: refused"]     # who gave what to whom in a team, and its error
         time: 1.5                           # seconds that the run takes
 
 What `expect` leaves out is not looked at, except that a run without `error` has none.
@@ -107,6 +108,8 @@ class Case:
             yield "calls", outcome.calls, expected["calls"]
         if "asked" in expected:
             yield "asked", outcome.asked, expected["asked"]
+        if "delegated" in expected:
+            yield "delegated", list(map(_delegation, outcome.delegated)), expected["delegated"]
         if "time" in expected:
             yield "time", outcome.duration, microseconds(expected["time"])
 
@@ -129,7 +132,7 @@ def _case(data: dict[str, Any]) -> Case:
         raise ValueError(f"{data.get('case')}: unknown keys {unknown}")
     known = {
         "status", "error", "outputs", "tasks", "values", "errors", "recovered", "attempts",
-        "agents", "absent", "calls", "asked", "time",
+        "agents", "absent", "calls", "asked", "delegated", "time",
     }  # fmt: skip
     if unknown := data["expect"].keys() - known:
         raise ValueError(f"{data['case']}: unknown expectations {unknown}")
@@ -177,6 +180,11 @@ def _answer(data: Any) -> Answer:
     if isinstance(data, dict) and cast("dict[str, Any]", data).keys() == {"value", "delay"}:
         return Answer(**cast("dict[str, Any]", data))
     return Answer(0.001, data)
+
+
+def _delegation(told: tuple[str, str, str, str | None]) -> str:
+    _, agent, to, error = told
+    return f"{agent} to {to}" + (f": {error}" if error else "")
 
 
 def _error(type_: str | None, address: str | None) -> str | None:

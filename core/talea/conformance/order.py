@@ -19,23 +19,29 @@ from talea.events import (
     TaskStarted,
     TaskWaiting,
 )
-from talea.plan import Plan, make_plan
+from talea.plan import Plan, Step, make_plan
 
 
 def problems(workflow: ir.Workflow, events: list[Event]) -> list[str]:
     """Tell which rules of order the events of a run break."""
-    return [*_problems(workflow, events), *_unpaired(events)]
+    return [*_problems(workflow, events), *_unpaired(workflow, events)]
 
 
-def _unpaired(events: list[Event]) -> Iterator[str]:
-    """Attempts of agents and blocks begin and end in turn, one at a time at each address."""
+def _unpaired(workflow: ir.Workflow, events: list[Event]) -> Iterator[str]:
+    """Attempts of agents and blocks begin and end in turn, one at a time at each address; of a
+    team's agents, several may be at work."""
     at_work: Counter[tuple[str, str]] = Counter()
+    teams = {address for address, _, step in _steps(workflow) if step.kind == "team"}
     for event in events:
         if isinstance(event, AgentStarted | InnerStarted | AgentEnded | InnerEnded):
-            kind = "agent" if isinstance(event, AgentStarted | AgentEnded) else "inside"
+            most, kind = 1, "inside"
+            if isinstance(event, AgentStarted | AgentEnded):
+                kind = "agent"
+                if _pattern(event.address) in teams:
+                    most, kind = len(events), f"agent {event.agent}"
             place = kind, event.address
             at_work[place] += 1 if isinstance(event, AgentStarted | InnerStarted) else -1
-            if at_work[place] not in (0, 1):
+            if not 0 <= at_work[place] <= most:
                 yield f"{event} out of turn"
     for (kind, address), count in at_work.items():
         if count:
@@ -87,17 +93,21 @@ def _is_condition_error(event: TaskEnded) -> bool:
 
 def dependencies(workflow: ir.Workflow) -> dict[str, tuple[str, ...]]:
     """Give the dependencies of every task, by its address without `[i]` and `#n`."""
-    found: dict[str, tuple[str, ...]] = {}
+    return {
+        address: tuple(plan.steps[i].id for i in step.dependencies)
+        for address, plan, step in _steps(workflow)
+    }
 
-    def add(place: str, plan: Plan) -> None:
+
+def _steps(workflow: ir.Workflow) -> Iterator[tuple[str, Plan, Step]]:
+    """Give every task by its address without `[i]` and `#n`, with the plan that it stands in."""
+    waiting = [("", make_plan(workflow))]
+    while waiting:
+        place, plan = waiting.pop()
         for step in plan.steps:
-            address = place + step.id
-            found[address] = tuple(plan.steps[i].id for i in step.dependencies)
+            yield place + step.id, plan, step
             if step.plan is not None:
-                add(f"{address}/", step.plan)
-
-    add("", make_plan(workflow))
-    return found
+                waiting.append((f"{place}{step.id}/", step.plan))
 
 
 def _pattern(address: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from talea.conformance.scenario import microseconds, plain
-from talea.events import Event, RunEnded, TaskEnded
+from talea.events import Delegated, Event, RunEnded, TaskEnded
 from talea.result import Result
 
 
@@ -29,8 +29,9 @@ class Outcome:
     """How a run ended. `tasks` is by address without `#n`; times are in microseconds.
 
     `calls` holds the full address of every call of a tool or agent, in the order in which they
-    began, and `asked` the agents of those that were calls of agents. `ends` holds (time, full
-    address, status) of every task that ended.
+    began, and `asked` the agents of those that were calls of agents. `delegated` holds (full
+    address, agent, to whom, error) of what was delegated or handed over, in the order in which it
+    was done. `ends` holds (time, full address, status) of every task that ended.
     """
 
     status: str
@@ -40,6 +41,7 @@ class Outcome:
     tasks: dict[str, TaskOutcome]
     calls: list[str]
     asked: list[str]
+    delegated: list[tuple[str, str, str, str | None]]
     ends: list[tuple[int, str, str]]
     duration: int
 
@@ -48,11 +50,15 @@ def outcome_of(result: Result, events: list[Event], calls: list[str], asked: lis
     """Tell a result as the oracle tells it, with the full addresses that events hold."""
     addresses: dict[str, str | None] = {}
     ends: list[tuple[int, str, str]] = []
+    delegated: list[tuple[str, str, str, str | None]] = []
     final: RunEnded | None = None
     for event in events:
         if isinstance(event, TaskEnded):
             addresses[plain(event.address)] = event.error.address if event.error else None
             ends.append((microseconds(event.time), event.address, str(event.status)))
+        elif isinstance(event, Delegated):
+            error_type = str(event.error.type) if event.error else None
+            delegated.append((event.address, event.agent, event.to, error_type))
         elif isinstance(event, RunEnded):
             final = event
     tasks = {
@@ -78,6 +84,7 @@ def outcome_of(result: Result, events: list[Event], calls: list[str], asked: lis
         tasks,
         calls,
         asked,
+        delegated,
         ends,
         microseconds(result.duration),
     )

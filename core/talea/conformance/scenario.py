@@ -3,6 +3,8 @@
 A scenario says how each call of a tool or agent task goes, and what a person answers. It is looked
 up by the address of the call without `#n`, such as `outer[0]/inner[2]`: first exactly, then with
 every `[i]` left out. The entries of an address are used up call after call, and the last repeats.
+A model call of an agent in a team is at `task@agent`; where any agent calls a tool, that call is at
+`task@agent/tool`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ class Behaviour:
     Text from an agent or tool is its raw answer; an agent gives any other result as JSON text. With
     `echo` a tool gives back its arguments and an agent its prompt. A call that hangs never ends by
     itself. `tokens` is the usage that an agent's answer reports.
+
+    With `uses` an agent calls tools instead of answering, all at once: each a mapping of a tool's
+    name to its arguments. Its next call has the next entry, and echoes what the tools gave, a text
+    below the other, and `failed` for one that did not do it.
     """
 
     delay: float = 0.001
@@ -36,6 +42,7 @@ class Behaviour:
     hang: bool = False
     echo: bool = False
     tokens: int = 0
+    uses: Sequence[Mapping[str, Mapping[str, Any]]] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,6 +86,12 @@ class Scenario:
     def is_last_answer(self, address: str, number: int) -> bool:
         """Say whether no other answer would follow this one."""
         return number >= len(_look_up(self.answers, address)) - 1
+
+    @property
+    def arguments(self) -> set[str]:
+        """The names of all arguments that agents give to tools."""
+        used = [call.uses for calls in self.calls.values() for call in calls]
+        return {name for uses in used for use in uses for given in use.values() for name in given}
 
     def slowed(self, seed: int) -> Scenario:
         """Give the same scenario with other delays, up to 40 times as long."""

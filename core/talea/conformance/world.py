@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -29,11 +29,12 @@ from talea.adapter import (
 from talea.conformance import order
 from talea.conformance.looptime import run_in_virtual_time
 from talea.conformance.outcome import Outcome, outcome_of
-from talea.conformance.scenario import MICROSECONDS, Scenario, plain
+from talea.conformance.scenario import MICROSECONDS, Behaviour, Scenario, plain
 from talea.errors import TaskError
 from talea.events import Event, Usage
 from talea.kernel.outputs import read_answer
 from talea.kernel.people import read_approval
+from talea.kernel.team import MemberCall
 from talea.plan import Plan
 from talea.plugins import get_adapter
 from talea.result import Result
@@ -41,6 +42,8 @@ from talea.run import prepare
 from talea.tools import ToolContext
 
 _CONTEXT = "talea_context"
+_SAID = "said"
+"""Stands for the conversation of a team's agent, whose answer may be refused."""
 
 
 @dataclass(slots=True)
@@ -63,8 +66,8 @@ class World:
         self.numbers = Counter[str]()
         self.refused: set[tuple[str, int]] = set()
 
-    async def call(self, address: str, *, echo: Any) -> tuple[Any, int]:
-        """Let a call go as the scenario says. Gives its result and the tokens it used."""
+    async def call(self, address: str, *, echo: Any) -> tuple[Any, Behaviour]:
+        """Let a call go as the scenario says. Gives its result, and how it went."""
         self.calls.append(address)
         number = self.numbers[plain(address)]
         self.numbers[plain(address)] += 1
@@ -74,15 +77,18 @@ class World:
         await asyncio.sleep(self.scenario.delay(address, number) / MICROSECONDS)
         if behaviour.error:
             raise TaskError(behaviour.error, "as the scenario says")
-        return (echo if behaviour.echo else behaviour.result), behaviour.tokens
+        return (echo if behaviour.echo else behaviour.result), behaviour
 
-    def tool(self, arguments: set[str]) -> Callable[..., Any]:
+    def tool(self, name: str, arguments: set[str]) -> Callable[..., Any]:
         """Make a tool that takes these arguments, all optional."""
 
         async def tool(**given: Any) -> Any:
             """Follow the scenario."""
             context: ToolContext = given.pop(_CONTEXT)
-            result, _ = await self.call(context.address, echo=given)
+            place = context.address
+            if context.agent is not None:
+                place = f"{place}@{context.agent}/{name}"
+            result, _ = await self.call(place, echo=given)
             return result
 
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -129,13 +135,35 @@ class Agents(Adapter[None]):
         raise NotImplementedError
 
     async def answer(self, call: AgentCall) -> AgentAnswer:
-        """Answer with one model call."""
-        await call.begin_turn()
-        self.world.asked.append(call.name)
-        result, tokens = await self.world.call(call.address, echo=call.prompt)
-        call.end_turn(Usage(input_tokens=tokens))
-        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-        return AgentAnswer(text)
+        """Answer with one model call, or call tools as the scenario says, and go on."""
+        is_in_team = isinstance(call, MemberCall)
+        place = f"{call.address}@{call.name}" if is_in_team else call.address
+        told = call.prompt
+        while True:
+            await call.begin_turn()
+            self.world.asked.append(call.name)
+            result, behaviour = await self.world.call(place, echo=told)
+            call.end_turn(Usage(input_tokens=behaviour.tokens))
+            if not behaviour.uses:
+                text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+                return AgentAnswer(text, conversation=_SAID if is_in_team else None)
+            told = await _use(call, behaviour.uses)
+
+
+async def _use(call: AgentCall, uses: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
+    """Call tools at once. Gives their texts, and raises the first error."""
+    tools = {tool.name: tool for tool in call.tools}
+
+    async def use(name: str, arguments: Mapping[str, Any]) -> str:
+        text = await tools[name].call(arguments) if name in tools else call.unknown_tool(name)
+        return "failed" if text.startswith("Error: ") else text
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(use(*item)) for one in uses for item in one.items()]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return "\n".join(task.result() for task in running)
 
 
 def observe(
@@ -161,13 +189,13 @@ async def observe_here(
     """Run a workflow for real, on the event loop that is there."""
     world = World(scenario)
     events: list[Event] = []
-    arguments = arguments_of(workflow)
+    arguments = arguments_of(workflow) | scenario.arguments
     prepared = prepare(
         workflow,
         inputs,
         framework=framework,
         options=options,
-        tools={name: world.tool(arguments) for name in workflow.tools},
+        tools={name: world.tool(name, arguments) for name in workflow.tools},
         ask=world.ask,
         sinks=[events.append],
     )
