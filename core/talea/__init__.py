@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from talea.compare import Case, Comparison, compare
     from talea.errors import (
         DocumentError,
         EndpointError,
@@ -72,6 +73,8 @@ __all__ = [
     "AgentTask",
     "AskTask",
     "BlockTask",
+    "Case",
+    "Comparison",
     "DocumentError",
     "EndpointError",
     "ErrorType",
@@ -111,6 +114,7 @@ __all__ = [
     "WorkflowTask",
     "aresume",
     "arun",
+    "compare",
     "compile",
     "frameworks",
     "hookimpl",
@@ -122,6 +126,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "compare": "Case Comparison compare",
     "errors": "DocumentError EndpointError ErrorType ExpressionError InputError Issue PluginError"
     " RunError TaleaError TaskError UnsupportedError UsageError",
     "events": "Event Failure Status Usage",

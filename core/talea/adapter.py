@@ -322,6 +322,10 @@ class Adapter(ABC, Generic[Compiled]):
         """Say what each task becomes, by id, and under `""` what the whole does and costs."""
         return {}
 
+    def load(self) -> None:
+        """Import now what a run would otherwise import where it first needs it, so that a
+        comparison can tell what that costs from what a run costs."""
+
     def settle(self) -> None:
         """Wait until the framework's own threads are done with what they were given, if it has any.
 

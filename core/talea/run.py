@@ -245,7 +245,7 @@ def prepare(
     )
     ready = check_inputs(plan, _as_json(inputs or {}))
     route = route_of(plan, wishes, model=model, allow_hosts=allow_hosts)
-    given = _by_name(tools)
+    given = by_name(tools)
     bound = {id(one): _bind(one, given, route) for one in route.documents}
     if compiled is None:
         hook = plugins.manager().hook
@@ -438,9 +438,10 @@ def _check_features(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | No
     raise UnsupportedError(adapter.name, told)
 
 
-def _by_name(
+def by_name(
     tools: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]] | None,
 ) -> dict[str, Callable[..., Any]]:
+    """Give the caller's functions by name, each by its own where none is given."""
     if tools is None:
         return {}
     if isinstance(tools, Mapping):

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 from talea import loads, run
-from talea.route import without_keys
 from talea.gateway.cassette import Fault, Turn, load_cassette
 from talea.gateway.chat import Call
 from talea.gateway.server import Gateway
-from talea.route import Wishes, find_route
+from talea.route import Wishes, find_route, without_keys
 
 PREFIX = "sk-canary-"
 REST = "7d1e5c90a2b84f63"

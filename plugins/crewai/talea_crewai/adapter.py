@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, ClassVar
 
 from talea.adapter import (
@@ -68,18 +69,23 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.MAX_PARALLEL: _kernel("CrewAI has none"),
         Feature.ON_FAILURE: _kernel("CrewAI stops at the first error and lets siblings run on"),
         Feature.LIMITS: _kernel("counted before each model call"),
-        Feature.TEAM: _kernel(
-            "an Agent for each, with a tool to delegate or hand over; a hierarchical Process may"
-            " finish without its manager, and hides a member's failure"
+        Feature.TEAM: _native(
+            "a Crew with the hierarchical process, whose manager has CrewAI's own tools, led through"
+            " talea's kernel; members who hand over are emulated, for which CrewAI has nothing"
         ),
-        Feature.HIERARCHICAL: _kernel(
-            "as a team: an Agent for each, and the manager has a tool to delegate; a hierarchical"
-            " Process may finish without its manager, and hides a member's failure"
+        Feature.HIERARCHICAL: _native(
+            "a Crew with the hierarchical process, as for a team with a manager"
         ),
         Feature.POOL: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.ON_RESUME: _kernel("judged when the run goes on, from the journal"),
     }
+
+    def load(self) -> None:
+        """Import the framework, and what asks models."""
+        for room in ("framework", "agent", "crew", "flow", "model"):
+            import_module(f"talea_crewai.{room}")
+        import_module("openai.resources.chat.completions")
 
     def compile(self, plan: Plan, options: Options) -> Compiled:
         """Build a class of flows, or a maker of crews: call it, and `kickoff` what it gives.

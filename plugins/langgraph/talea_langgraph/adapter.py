@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, ClassVar
 
 from talea.adapter import (
@@ -88,6 +89,12 @@ class LangGraphAdapter(Adapter[Any]):
         Feature.CAPABILITIES: _kernel("chosen by talea's kernel when the attempt gets its place"),
         Feature.ON_RESUME: _kernel("judged when the run goes on, from the journal"),
     }
+
+    def load(self) -> None:
+        """Import the framework, and what asks models."""
+        for room in ("graph", "dataflow", "agent", "model"):
+            import_module(f"talea_langgraph.{room}")
+        import_module("openai.resources.chat.completions")
 
     def compile(self, plan: Plan, options: Options) -> Any:
         """Build a compiled StateGraph, or the entrypoint of a functional workflow.

@@ -41,6 +41,10 @@ class SimpleAdapter(Adapter[Schedule]):
         for feature in Feature
     }
 
+    def load(self) -> None:
+        """Import the SDK that asks models."""
+        import_module("openai.resources.chat.completions")
+
     def compile(self, plan: Plan, options: Options) -> Schedule:
         """Build the schedule of a plan."""
         if options:
@@ -77,6 +81,6 @@ class SimpleAdapter(Adapter[Schedule]):
         from talea_simple.agent import Clients
 
         if Feature.AGENT in run.plan.features:
-            import_module("openai.resources.chat.completions")
+            self.load()
         async with Clients() as clients:
             yield clients

@@ -1,0 +1,186 @@
+"""`talea compare`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from talea.cli import FAILED, INTERRUPTED
+from talea.cli.options import tools_option
+from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
+from talea.cli.terminal import clean, say, stands_on_terminal, table
+from talea.cli.words import seconds
+from talea.errors import UsageError
+
+if TYPE_CHECKING:
+    from talea.compare.record import Comparison
+    from talea.compare.statistics import Summary
+
+_WRITTEN = (".html", ".json", ".md")
+
+
+@click.command()
+@click.argument("file")
+@click.option(
+    "-f", "--framework", "frameworks", multiple=True, metavar="NAME[:OPTION=VALUE,…]",
+    help="Let this one take part; all that are installed where none is named.",
+)  # fmt: skip
+@click.option(
+    "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
+    help="An input: text where its schema takes only text, else JSON.",
+)  # fmt: skip
+@click.option(
+    "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
+    help="The answer to a question.",
+)  # fmt: skip
+@click.option(
+    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="Runs of each."
+)
+@click.option(
+    "--warmup", type=click.IntRange(0), default=1, show_default=True, help="Runs that do not count."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="What decides the order.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=300.0, show_default=True,
+    metavar="SECONDS", help="A run that takes longer has failed, and its process is killed.",
+)  # fmt: skip
+@tools_option
+@click.option("--model", metavar="PROVIDER/NAME", help="For agents that name no model.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="HOST",
+    help="Let keys travel to this host, which the workflow names as a base_url.",
+)  # fmt: skip
+@click.option("--offline", is_flag=True, help="Let a stand-in answer in place of models.")
+@click.option("--replay", metavar="CASSETTE", help="Let a cassette answer in place of models.")
+@click.option("--faults", metavar="FILE", help="Let model calls go wrong by these rules.")
+@click.option(
+    "-o", "--out", "outs", multiple=True, metavar="FILE",
+    help="Write the comparison: a report (.html), all data (.json), or a summary (.md).",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a summary in Markdown.")
+@click.pass_context
+def compare(  # noqa: PLR0917 - click passes them by name
+    ctx: click.Context,
+    file: str,
+    frameworks: Sequence[str],
+    pairs: list[tuple[str, str]],
+    answers: list[tuple[str, str]],
+    repeat: int,
+    warmup: int,
+    seed: int,
+    timeout: float,
+    tools: str | None,
+    model: str | None,
+    hosts: Sequence[str],
+    offline: bool,
+    replay: str | None,
+    faults: str | None,
+    outs: Sequence[str],
+    as_json: bool,
+    as_markdown: bool,
+) -> None:
+    """Run a workflow on several frameworks, in turns, and say which one suits it."""
+    from talea.compare import compare as carry_out
+    from talea.compare.statistics import summarise
+    from talea.plan import make_plan
+
+    for out in outs:
+        if Path(out).suffix.lower() not in _WRITTEN:
+            raise UsageError(
+                f"{out!r} is no file that can be written", f"one of {', '.join(_WRITTEN)}"
+            )
+        if not Path(out).absolute().parent.is_dir():
+            raise UsageError(f"the folder of {out!r} does not exist")
+    workflow = read_workflow(file)
+    plan = make_plan(workflow)
+    check_answers(plan, answers)
+    comparison = carry_out(
+        workflow,
+        read_inputs(plan, None, pairs),
+        frameworks=frameworks,
+        answers=dict(answers),
+        repeat=repeat,
+        warmup=warmup,
+        seed=seed,
+        timeout=timeout,
+        tools=tools,
+        model=model,
+        offline=offline,
+        replay=replay,
+        faults=faults,
+        allow_hosts=hosts,
+        command=shlex.join(["talea", *(ctx.find_root().obj or sys.argv[1:])]),
+        progress=_tell,
+    )
+    if stands_on_terminal():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    for out in outs:
+        _write(comparison, out)
+    if as_json:
+        click.echo(comparison.to_json())
+    elif as_markdown:
+        click.echo(comparison.to_markdown())
+    else:
+        _show(comparison, summarise(comparison))
+    for out in outs:
+        say(f"Written: {out}")
+    if comparison.notes:
+        ctx.exit(INTERRUPTED)
+    ctx.exit(0 if any(run.succeeded for run in comparison.runs) else FAILED)
+
+
+def _tell(text: str) -> None:
+    """Tell of a step: on one line of a terminal; elsewhere only who is started."""
+    if stands_on_terminal():
+        click.echo(f"\r\x1b[K{clean(text)}", nl=False, err=True)
+    elif text.startswith("starting"):
+        say(clean(text))
+
+
+def _write(comparison: Comparison, out: str) -> None:
+    make: dict[str, Any] = {
+        ".html": comparison.to_html,
+        ".json": comparison.to_json,
+        ".md": comparison.to_markdown,
+    }
+    try:
+        Path(out).write_text(make[Path(out).suffix.lower()](), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+
+
+def _show(comparison: Comparison, summary: Summary) -> None:
+    """Show the answer, and a table that fits a terminal."""
+    from talea.compare.answer import answer
+
+    rows = [("FRAMEWORK", "OK", "MEDIAN", "MODEL", "TOOLS", "FRAMEWORK", "CPU", "MEMORY", "TOKENS")]
+    for one in summary.figures:
+        split = one.split
+        rows.append((
+            one.key,
+            f"{one.succeeded}/{one.runs}",
+            _time(one.duration and one.duration.p50),
+            _time(split and split.model),
+            _time(split and split.tool),
+            _time(split and split.framework),
+            _time(one.cpu and one.cpu.p50),
+            f"{(one.peak_memory or 0) / 1e6:.0f} MB",
+            f"{one.input_tokens or 0:,.0f}+{one.output_tokens or 0:,.0f}",
+        ))  # fmt: skip
+    click.echo(clean(table(rows)))
+    click.echo()
+    for sentence in answer(comparison, summary):
+        click.echo(clean(sentence))
+    for one in comparison.contenders:
+        if one.refused is not None:
+            click.echo(clean(f"{one.key} took no part: {one.refused}"))
+
+
+def _time(value: float | None) -> str:
+    return "-" if value is None else seconds(value)

@@ -1,0 +1,291 @@
+"""The process in which one framework runs: `python -P -m talea.compare.worker DESCRIPTOR`.
+
+It answers messages over the socket that it is given, one at a time, and prints nothing there that
+a framework or a tool could disturb. Once the comparison is gone, it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import platform
+import queue
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from talea import plugins
+from talea.adapter import Adapter, Level
+from talea.compare.channel import Channel, Gone
+from talea.compare.record import Call, Problem, RunRecord, Span, Startup, Task, Used
+from talea.compare.timing import Watch, is_within, split
+from talea.errors import TaleaError
+from talea.events import Failure, MeteredCall, Usage
+from talea.journal import unpin
+from talea.plan import Plan, make_plan
+from talea.result import Result, TaskResult, plain_address
+from talea.run import lacks_of, prepare
+from talea.tools import load_tools
+
+_KIB_EVERYWHERE_BUT_ON_MACOS = 1 if sys.platform == "darwin" else 1024
+
+
+class Worker:
+    """A framework, loaded once, and the workflow that it runs again and again."""
+
+    def __init__(self) -> None:
+        self._settings: dict[str, Any] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._plan: Plan | None = None
+        self._framework = ""
+
+    def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a message; what goes wrong is part of the answer."""
+        work = {"load": self._load, "run": self._run, "check": self._check}[message["do"]]
+        try:
+            return work(**message["with"])
+        except TaleaError as error:
+            return {"problem": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever a framework does at its start
+            return {"problem": f"{type(error).__name__}: {error}"}
+
+    def _load(
+        self,
+        *,
+        framework: str,
+        document: list[dict[str, Any]],
+        options: dict[str, str],
+        tools: str | None,
+        functions: list[tuple[str, str, str]],
+        settings: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Import a framework and compile a workflow for it; say what both took."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        adapter = plugins.get_adapter(framework, to_run=True)
+        others = settings.get("agents")
+        agents = plugins.get_adapter(others, to_run=True) if others else None
+        for one in (adapter, agents):
+            if one is not None:
+                one.load()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        memory = _peak_memory()
+        self._functions = dict(load_tools(tools)) if tools else {}
+        for name, file, function in functions:
+            self._functions[name] = _function_of(file, function)
+        workflow = unpin(document)
+        self._plan = plan = make_plan(workflow)
+        told = {
+            "versions": plugins.versions(framework),
+            "python": platform.python_version(),
+            "emulated": _emulated(plan, adapter),
+        }
+        if lacks := lacks_of(plan, adapter, agents):
+            return {**told, "refused": "; ".join(f"{one.feature}: {one.reason}" for one in lacks)}
+        began, used = time.perf_counter(), time.process_time()
+        hook = plugins.manager().hook
+        compiled = hook.talea_compile(adapter=adapter, plan=plan, options=options)
+        startup = Startup(
+            import_seconds=wall,
+            import_cpu=cpu,
+            import_memory=memory,
+            compile_seconds=time.perf_counter() - began,
+            compile_cpu=time.process_time() - used,
+        )
+        self._framework = framework
+        self._settings = {
+            "workflow": workflow,
+            "framework": framework,
+            "tools": self._functions,
+            "options": options,
+            "compiled": compiled,
+            **settings,
+        }
+        return {**told, "startup": startup.model_dump(mode="json")}
+
+    def _run(
+        self, inputs: dict[str, Any], answers: dict[str, Any], **settings: Any
+    ) -> dict[str, Any]:
+        """Run the workflow once; give what is known of the run here."""
+        assert self._plan is not None
+        watch = Watch()
+        prepared = prepare(
+            inputs=inputs, answers=answers, sinks=[watch], **self._settings, **settings
+        )
+        gc.collect()
+        used = time.process_time()
+        result = asyncio.run(prepared.run())
+        used = time.process_time() - used
+        return {"run": _tell(self._plan, result, watch, used)}
+
+    def _check(self, function: str, value: Any) -> dict[str, Any]:
+        """Have a function of the caller's judge a value."""
+        try:
+            found = self._functions[function](value)
+        except AssertionError as error:
+            return {"passed": False, "why": str(error) or "the assertion failed"}
+        passed, why = cast("tuple[Any, Any]", found) if isinstance(found, tuple) else (found, None)
+        return {"passed": bool(passed), "why": None if why is None else str(why)}
+
+
+def _tell(plan: Plan, result: Result, watch: Watch, cpu: float) -> dict[str, Any]:
+    """Give a run as the parts of a `RunRecord` that are known where it ran."""
+    calls = result.calls or ()
+    spans = watch.all(calls)
+    ready = _ready(plan, result)
+    tasks = {
+        address: _task(address, task, ready.get(address), spans)
+        for address, task in result.tasks.items()
+    }
+    told = RunRecord(
+        framework="",
+        case="",
+        repeat=0,
+        order=0,
+        status=str(result.status),
+        error=_problem(result.error),
+        outputs=result.outputs,
+        tasks=tasks,
+        used=_used(result.usage),
+        reported=None if result.reported is None else _used(result.reported),
+        calls=tuple(map(_call, calls)),
+        spans=spans,
+        duration=result.duration,
+        split=split(0.0, result.duration, spans),
+        cpu=cpu,
+        peak_memory=_peak_memory(),
+        retries=watch.retries,
+        notes=result.notes,
+    )
+    return told.model_dump(mode="json", exclude={"framework", "case", "repeat", "order"})
+
+
+def _ready(plan: Plan, result: Result) -> dict[str, float]:
+    """Say when all had ended that each of the workflow's own tasks depends on."""
+    ends = [result.tasks[step.id].ended for step in plan.steps]
+    return {
+        step.id: max((end for i in step.dependencies if (end := ends[i]) is not None), default=0.0)
+        for step in plan.steps
+    }
+
+
+def _task(address: str, task: TaskResult, ready: float | None, spans: tuple[Span, ...]) -> Task:
+    own = None
+    if task.started is not None and task.ended is not None:
+        of_task = [span for span in spans if is_within(plain_address(span.address), address)]
+        own = split(task.started, task.ended, of_task)
+    return Task(
+        status=str(task.status),
+        reason=task.reason,
+        output=task.output,
+        error=_problem(task.error),
+        recovered=task.recovered,
+        attempts=task.attempts,
+        agent=task.agent,
+        ready=ready,
+        started=task.started,
+        ended=task.ended,
+        used=_used(task.usage or Usage()),
+        split=own,
+    )
+
+
+def _problem(failure: Failure | None) -> Problem | None:
+    if failure is None:
+        return None
+    return Problem(type=failure.type, message=failure.message, address=failure.address)
+
+
+def _used(usage: Usage) -> Used:
+    return Used(**usage.as_json())
+
+
+def _call(call: MeteredCall) -> Call:
+    return Call(
+        address=call.address,
+        agent=call.agent,
+        turn=call.turn,
+        model=call.model,
+        status=call.status,
+        began=call.began,
+        duration=call.duration,
+        first_byte=call.first_byte,
+        input_tokens=call.usage.input_tokens,
+        output_tokens=call.usage.output_tokens,
+        cost=call.usage.cost,
+        prompt_characters=call.prompt_characters,
+        tools_offered=call.tools_offered,
+        tools_called=call.tools_called,
+        fault=call.fault,
+        error=call.error,
+    )
+
+
+def _emulated(plan: Plan, adapter: Adapter[Any]) -> dict[str, str]:
+    found = {feature: adapter.features.get(feature) for feature in plan.features}
+    return {
+        feature.value: support.reason
+        for feature, support in found.items()
+        if support is not None and support.level is Level.EMULATED
+    }
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB_EVERYWHERE_BUT_ON_MACOS
+
+
+def _function_of(file: str, name: str) -> Callable[..., Any]:
+    """Give a function of a file, as the caller's script has it."""
+    found: Any = _modules.setdefault(file, None) or _load_module(file)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+_modules: dict[str, Any] = {}
+
+
+def _load_module(file: str) -> Any:
+    """Import the caller's file, under a name that tells it that it is not the script itself."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(f"talea_caller_{Path(file).stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(Path(file).parent))
+    spec.loader.exec_module(module)
+    _modules[file] = module
+    return module
+
+
+def main() -> None:
+    """Answer messages until the comparison is gone."""
+    end = socket.socket(fileno=int(sys.argv[1]))
+    end.set_inheritable(False)  # A tool's own processes have no business there.
+    channel = Channel(end)
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=partial(_listen, channel, messages), daemon=True).start()
+    worker = Worker()
+    while True:
+        channel.send(worker.answer(messages.get()))
+
+
+def _listen(channel: Channel, messages: queue.SimpleQueue[Any]) -> None:
+    """Take messages in; end the process, whatever it does, once nobody is there any more."""
+    try:
+        while True:
+            messages.put(channel.receive())
+    except Gone:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
