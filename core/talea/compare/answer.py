@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from talea.compare.agreement import Agreement
-from talea.compare.estimates import Difference, rates_differ
+from talea.compare.estimates import Difference, figures, rates_differ
 from talea.compare.record import Comparison
 from talea.compare.statistics import OUTPUTS, Figures, Metric, Summary, against, measured
 
@@ -75,7 +75,7 @@ def _success(ran: Sequence[Figures]) -> str:
     few = (
         ""
         if len(ran) == 1 or rates_differ(best.success, worst.success)
-        else "; too few runs to tell these rates apart"
+        else "; these rates cannot be told apart"
     )
     return f"Runs that succeeded: {', '.join(parts)}{few}."
 
@@ -151,43 +151,50 @@ def _own_outputs(outputs: Agreement, good: Sequence[Figures]) -> str:
 
 
 def _speed(comparison: Comparison, summary: Summary, good: Sequence[Figures]) -> str:
-    """Rank by time. Without a real model only what a framework costs by itself means anything."""
+    """Rank by time. Without a real model only what a framework costs by itself means anything, and
+    how well it lets tasks run side by side where models and tools take time."""
     if not good:
         return ""
-    live = comparison.settings.mode == "live"
-    metric: Metric = "duration" if live else "framework"
-    ranked = sorted(good, key=lambda one: _typical(one, metric))
-    first = ranked[0]
-    opening = {
-        "live": "",
-        "offline": "With simulated models, what a run costs in the framework itself: ",
-        "replay": "With replayed answers, what a run costs in the framework itself: ",
-    }[comparison.settings.mode]
-    took = seconds(_typical(first, metric))
-    if len(ranked) == 1:
-        if not live:
-            return f"{opening}{first.key} {took} (median)."
-        own = _typical(first, "framework")
-        return f"{first.key} took {took} (median), {seconds(own)} of it in the framework itself."
+    if comparison.settings.mode == "live":
+        return _ranked(comparison, summary, good, "duration", "Time of a run")
+    answers = {"offline": "simulated models", "replay": "replayed answers"}
+    opening = f"With {answers[comparison.settings.mode]}, a run's time in the framework itself"
+    told = _ranked(comparison, summary, good, "framework", opening)
+    first, last = (pick(good, key=lambda one: _typical(one, "duration")) for pick in (min, max))
+    busy = all(one.split and one.split.framework < one.split.whole / 2 for one in good)
+    if busy and first is not last:
+        found = against(comparison, last.key, first.key, ["duration"], summary.seed)["duration"]
+        if found.verdict == "more":
+            told += " " + _ranked(comparison, summary, good, "duration", "The whole run")
+    return told
+
+
+def _ranked(
+    comparison: Comparison,
+    summary: Summary,
+    good: Sequence[Figures],
+    metric: Metric,
+    opening: str,
+) -> str:
+    first, *others = sorted(good, key=lambda one: _typical(one, metric))
+    took = {one.key: seconds(_typical(one, metric)) for one in (first, *others)}
+    if not others:
+        own = seconds(_typical(first, "framework"))
+        part = f", {own} of it in the framework itself" if metric == "duration" else ""
+        return f"{opening}: {first.key} {took[first.key]}{part} (median)."
     compared = {
         one.key: against(comparison, one.key, first.key, [metric], summary.seed)[metric]
-        for one in ranked[1:]
+        for one in others
     }
     verdicts = {found.verdict for found in compared.values()}
-    everyone = ", ".join(f"{one.key} {seconds(_typical(one, metric))}" for one in ranked)
+    everyone = ", ".join(f"{key} {time}" for key, time in took.items())
     if verdicts == {"none"}:
-        return f"{opening or 'Time: '}no measurable difference ({everyone}, medians)."
+        return f"{opening}: no measurable difference ({everyone}, medians)."
     if verdicts <= {"too_few", "unknown"}:
-        return f"{opening or 'Time: '}{everyone} (medians), too few repeats to tell them apart."
-    parts = [
-        f"{one.key} {seconds(_typical(one, metric))}, {_compared(compared[one.key], first.key)}"
-        for one in ranked[1:]
-    ]
-    fastest = "more" in verdicts and verdicts <= {"more"}
-    head = f"{first.key} {took}" if not live else f"{first.key} took {took}"
-    if live and fastest:
-        head = f"{first.key} was fastest with {took}"
-    return f"{opening}{head} (median); {'; '.join(parts)}."
+        return f"{opening}: {everyone} (medians); too few repeats to tell them apart."
+    parts = [f"{key} {took[key]}, {_compared(found, first.key)}" for key, found in compared.items()]
+    least = " is least" if verdicts == {"more"} else ""
+    return f"{opening}: {first.key} {took[first.key]}{least} (median); {'; '.join(parts)}."
 
 
 def _compared(found: Difference, first: str) -> str:
@@ -197,7 +204,7 @@ def _compared(found: Difference, first: str) -> str:
         case "too_few" | "unknown":
             return "too few repeats to tell"
         case _:
-            return found.words
+            return found.words.replace("×", f"× {first}'s", 1)
 
 
 def _use(comparison: Comparison, summary: Summary, good: Sequence[Figures]) -> str:
@@ -267,8 +274,8 @@ def _terms(comparison: Comparison) -> str:
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def _typical(figures: Figures, metric: Metric) -> float:
-    found = figures.framework_seconds if metric == "framework" else figures.duration
+def _typical(one: Figures, metric: Metric) -> float:
+    found = one.framework_seconds if metric == "framework" else one.duration
     return found.p50 if found else 0.0
 
 
@@ -294,7 +301,7 @@ def seconds(value: float) -> str:
     """Give a time with three figures: `412 µs`, `38.1 ms`, `2.31 s`."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if value >= size:
-            return f"{_figures(value / size)} {unit}"
+            return f"{figures(value / size)} {unit}"
     return f"{value * 1e6:.0f} µs"
 
 
@@ -307,7 +314,3 @@ def one_line(text: str, limit: int = _LENGTH) -> str:
     """Give a text of others on one line: no control characters, and no longer than `limit`."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return plain if len(plain) <= limit else f"{plain[: limit - 1]}…"
-
-
-def _figures(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -213,10 +213,15 @@ def _told(ratio: float, low: float, high: float, pairs: int, slight: bool) -> Di
     if verdict == "none":
         words = "no measurable difference"
     elif low == high:
-        words = f"{ratio:.2f} ×"
+        words = f"{figures(ratio)} ×"
     else:
-        words = f"{ratio:.2f} × ({low:.2f} to {high:.2f})"
+        words = f"{figures(ratio)} × ({figures(low)} to {figures(high)})"
     return Difference(verdict=verdict, ratio=ratio, low=low, high=high, pairs=pairs, words=words)
+
+
+def figures(value: float) -> str:
+    """Give a number with about three figures."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _scaled(pairs: Sequence[Pair]) -> list[Pair]:

@@ -20,6 +20,7 @@ from talea.compare.estimates import (
     Rate,
     Spread,
     difference,
+    figures,
     median,
     rate,
     spread,
@@ -157,9 +158,9 @@ class Summary(Frozen):
 
     def of(self, key: str) -> Figures:
         """Give a contender's figures. Raises `KeyError` for one that did not take part."""
-        for figures in self.figures:
-            if figures.key == key:
-                return figures
+        for one in self.figures:
+            if one.key == key:
+                return one
         raise KeyError(key)
 
 
@@ -233,7 +234,7 @@ def _memory(comparison: Comparison, key: str, reference: str) -> Difference:
     ratio = mine / other
     if max(ratio, 1 / ratio) < MEMORY_JITTER:
         return Difference(verdict="none", ratio=ratio, pairs=1, words="no measurable difference")
-    words = f"{ratio:.2f} × (one process each)"
+    words = f"{figures(ratio)} × (one process each)"
     return Difference(verdict="more" if ratio > 1 else "less", ratio=ratio, pairs=1, words=words)
 
 
