@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "Step",
     "check_inputs",
+    "complaints_about",
     "make_plan",
     "models_missing",
 ]
@@ -43,23 +44,29 @@ def check_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `InputError` that names all that are missing, unknown or do not fit.
     """
-    complaints = [f"unknown input {name!r}" for name in inputs if name not in plan.inputs]
-    found: dict[str, Any] = {}
-    for name, spec in plan.inputs.items():
-        if name not in inputs:
-            if spec.required:
-                complaints.append(f"the input {name!r} is missing")
-            else:
-                found[name] = deepcopy(spec.default)
-            continue
-        found[name] = inputs[name]
-        complaint = spec.schema.check(inputs[name]) if spec.schema is not None else None
-        if complaint is not None:
-            complaints.append(f"the input {name!r} does not fit: {complaint}")
+    complaints = [complaint for _, complaint in complaints_about(plan, inputs)]
     if complaints:
         known = ", ".join(plan.inputs) or "none"
         raise InputError("; ".join(complaints), hint=f"{plan.name!r} declares: {known}")
-    return found
+    return {
+        name: inputs[name] if name in inputs else deepcopy(spec.default)
+        for name, spec in plan.inputs.items()
+    }
+
+
+def complaints_about(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell of each input that is unknown, missing or does not fit: its name, and a sentence."""
+    for name in inputs:
+        if name not in plan.inputs:
+            yield name, f"unknown input {name!r}"
+    for name, spec in plan.inputs.items():
+        if name not in inputs:
+            if spec.required:
+                yield name, f"the input {name!r} is missing"
+        elif spec.schema is not None:
+            complaint = spec.schema.check(inputs[name])
+            if complaint is not None:
+                yield name, f"the input {name!r} does not fit: {complaint}"
 
 
 def models_missing(plan: Plan) -> list[str]:
