@@ -288,7 +288,8 @@ def _merged(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _counted(errors: Mapping[str, int]) -> str:
-    return ", ".join(f"{one_line(name, 40)} {n}" for name, n in errors.items())
+    ranked = sorted(errors.items(), key=lambda item: -item[1])
+    return ", ".join(f"{one_line(name, 40)} {n}" for name, n in ranked)
 
 
 def names(keys: Iterable[str]) -> str:
