@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,10 +129,7 @@ def test_a_frame_has_a_row_for_each_run(monkeypatch: pytest.MonkeyPatch):
         return rows, columns
 
     fake = SimpleNamespace(DataFrame=made)
-    real = importlib.import_module
-    monkeypatch.setattr(
-        frame, "import_module", lambda name: fake if name == "pandas" else real(name)
-    )
+    monkeypatch.setattr(frame, "import_module", {"pandas": fake}.__getitem__)
     rows, columns = sample().to_frame()
     assert columns == frame.COLUMNS
     assert all(list(row) == frame.COLUMNS for row in rows)
