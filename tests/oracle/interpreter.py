@@ -11,7 +11,6 @@ reads this file beside the language's text: a rule of the text is one function h
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,15 +20,17 @@ from typing import Any, cast
 
 from talea import ir
 from talea.conformance.outcome import Outcome, TaskOutcome
-from talea.conformance.scenario import Scenario, microseconds, plain
+from talea.conformance.scenario import Behaviour, Scenario, microseconds, plain
 from talea.errors import NEVER_RECOVERED, NEVER_RETRIED, RETRIED_BY_DEFAULT, InputError
 from talea.ir import OnFailure, Trigger
 
 from . import schemas
 from .expressions import WrongExpression, decide, evaluate, render, render_text
+from .failure import TaskFailed
 from .graph import Node, nodes_of
-from .pools import Bench, Seat
+from .pools import Bench, Pool, Seat
 from .schemas import Misfit, takes_raw_text
+from .teams import Attempt, Conversation
 from .virtual import Cancelled, Clock, Need, Process, Steps, TimedOut, Wait
 
 Names = Mapping[str, Any]
@@ -38,16 +39,6 @@ FAILURES = ("failed", "upstream_failed")
 
 class Nobody(Exception):
     """An attempt ended without an end: it needs a person's word, and nobody is there."""
-
-
-class TaskFailed(Exception):
-    """A task, or an attempt of it, failed. `crossing` says that a limit of the run was crossed."""
-
-    def __init__(self, type_: str, address: str | None, *, crossing: bool = False) -> None:
-        super().__init__(type_, address)
-        self.type = type_
-        self.address = address
-        self.crossing = crossing
 
 
 def interpret(
@@ -114,6 +105,7 @@ class Execution:
         self.numbers = Counter[str]()
         self.calls: list[str] = []
         self.asked: list[str] = []
+        self.delegated: list[tuple[str, str, str, str | None]] = []
         self.bench = Bench(workflow, self.clock)
         self.ends: list[tuple[int, str, str]] = []
         self.model_calls = 0
@@ -125,7 +117,8 @@ class Execution:
         document = self.workflow
         scope = Scope(
             self, document.tasks, "", {"inputs": inputs, "run": {"id": "oracle"}}, {}, (),
-            on_failure=document.on_failure, process=document.process, timeout_reason="limit",
+            on_failure=document.on_failure, process=document.process,
+            manager=document.manager, timeout_reason="limit",
         )  # fmt: skip
         self.clock.start(self.root(scope), lambda: None)
         self.clock.run()
@@ -139,7 +132,8 @@ class Execution:
                 self.results[address].attempts = attempts
         return Outcome(
             status, failure.type if failure else None, failure.address if failure else None,
-            outputs, self.results, self.calls, self.asked, self.ends, self.clock.touched,
+            outputs, self.results, self.calls, self.asked, self.delegated, self.ends,
+            self.clock.touched,
         )  # fmt: skip
 
     def root(self, scope: Scope) -> Steps:
@@ -189,6 +183,21 @@ class Execution:
             raise TaskFailed("limit_exceeded", address, crossing=True)
         self.model_calls += 1
 
+    def call(
+        self, place: str, *, echo: Any, error_at: str, by_model: bool = False
+    ) -> Generator[Wait, None, tuple[Any, Behaviour]]:
+        """Let a call go as the scenario says."""
+        number = self.begin_call(place)
+        behaviour = self.scenario.behaviour(place, number)
+        if behaviour.hang:
+            yield Wait(Need.TIME)
+        yield Wait(Need.TIME, self.stretch(self.scenario.delay(place, number)))
+        if behaviour.error:
+            raise TaskFailed(behaviour.error, error_at)
+        if by_model:
+            self.tokens += behaviour.tokens
+        return (echo if behaviour.echo else behaviour.result), behaviour
+
     def stretch(self, delay: int) -> int:
         """Give a delay, changed at random where time is to be shaken."""
         if not self.clock.ties or not delay:
@@ -210,11 +219,14 @@ class Scope:
         *,
         on_failure: OnFailure,
         process: ir.Process,
+        manager: str | None,
         timeout_reason: str = "outer",
     ) -> None:
         self.execution = execution
         self.clock = execution.clock
         self.nodes = {node.id: node for node in nodes_of(tasks, process)}
+        self.is_hierarchical = process is ir.Process.HIERARCHICAL
+        self.manager = manager
         self.address = address
         self.outer_names = names
         self.outer_tasks = outer_tasks
@@ -591,6 +603,27 @@ class Work:
             outcome = TaskOutcome("succeeded", output=output, recovered=recovered)
         self.scope.end(self.node, outcome)
 
+    @property
+    def pooled(self) -> Pool | None:
+        """The pool that chooses who answers; None where there is no choice."""
+        return None if self.is_led else self.scope.execution.bench.pool_of(self.node.task)
+
+    @property
+    def is_led(self) -> bool:
+        """Whether it is an agent's task, which a manager answers."""
+        return self.scope.is_hierarchical and isinstance(self.node.task, ir.AgentTask)
+
+    @property
+    def team(self) -> ir.Team | None:
+        """The team that answers, if one does."""
+        task, workflow = self.node.task, self.scope.execution.workflow
+        if isinstance(task, ir.TeamTask):
+            return task.team if isinstance(task.team, ir.Team) else workflow.teams[task.team]
+        others = [name for name in workflow.agents if name != self.scope.manager]
+        if self.is_led and others:
+            return ir.Team(manager=self.scope.manager, members=tuple(others))
+        return None
+
     def cancel(self, reason: str) -> None:
         """Cancel the items that are not done."""
         for process in self.processes:
@@ -669,7 +702,7 @@ class Work:
         self, address: str, more: Names, rank: tuple[Any, ...], seat: Seat
     ) -> Generator[Wait, None, Any]:
         """Make an attempt; in a pool, by one agent after the other while a model's server fails."""
-        pool = self.scope.execution.bench.pool_of(self.node.task)
+        pool = self.pooled
         before, tried = seat.agent, list[str]()
         while True:
             without = tried or ([before] if before else [])
@@ -700,23 +733,25 @@ class Work:
         task, clock, bench = self.node.task, self.scope.clock, self.scope.execution.bench
         kinds: tuple[str, ...] = ()
         began = 0
-        if isinstance(task, ir.AgentTask | ir.ToolTask):
-            choice = bench.choice_for(task, seat, without)
+        if isinstance(task, ir.AgentTask | ir.ToolTask | ir.TeamTask):
+            choice = bench.choice_for(self.pooled, seat, without)
             kinds = ("run",)
-            if isinstance(task, ir.AgentTask) and not choice:
-                seat.agent = task.agent or seat.agent
+            is_one_agents = isinstance(task, ir.AgentTask) and not self.team
+            if isinstance(task, ir.AgentTask) and is_one_agents and not choice:
+                named = self.scope.manager if self.is_led else task.agent
+                seat.agent = named or seat.agent
                 kinds = ("run", f"agent {seat.agent}")
             kinds = yield from clock.acquire(rank, kinds, choice)
             if choice:
                 seat.agent = kinds[-1].removeprefix("agent ")
             began = clock.now
-            if isinstance(task, ir.AgentTask):
+            if is_one_agents:
                 bench.begin(seat.agent)
         self.scope.execution.begin_attempt(self.address)
         timeout = task.timeout if isinstance(task, ir.RepeatableTask) else None
         timer = clock.set_timer(microseconds(timeout)) if timeout is not None else None
         try:
-            output = yield from self.do(address, more, rank, seat.agent)
+            output = yield from self.do(address, more, rank, seat)
             schemas.check(output, output_schema(task))
             bench.end(seat.agent, began, None)
             return output
@@ -737,7 +772,7 @@ class Work:
     # The kinds
 
     def do(
-        self, address: str, more: Names, rank: tuple[Any, ...], agent: str | None
+        self, address: str, more: Names, rank: tuple[Any, ...], seat: Seat
     ) -> Generator[Wait, None, Any]:
         """Do what the task's kind says and give its output."""
         task, names = self.node.task, self.scope.names(**more)
@@ -745,9 +780,8 @@ class Work:
             return render(task.value, names)
         if isinstance(task, ir.ToolTask):
             return (yield from self.call_tool(task, address, names))
-        if isinstance(task, ir.AgentTask):
-            assert agent
-            return (yield from self.call_agent(task, agent, address, names))
+        if isinstance(task, ir.AgentTask | ir.TeamTask):
+            return (yield from self.ask_agents(task, seat, address, names))
         if isinstance(task, ir.AskTask):
             return (yield from self.ask(task, address, names))
         if isinstance(task, ir.BlockTask):
@@ -770,41 +804,56 @@ class Work:
                 raise TaskFailed("invalid_arguments", address) from misfit
         if execution.workflow.tools[task.tool].approve:
             arguments = yield from self.approve(task.tool, address, arguments)
-        answer = yield from self.call(address, echo=arguments)
+        answer, _ = yield from execution.call(address, echo=arguments, error_at=address)
         is_text_for_json = isinstance(answer, str) and task.output is not None
         if is_text_for_json and not takes_raw_text(task.output):
             return schemas.parse(cast("str", answer))
         return answer
 
-    def call_agent(
-        self, task: ir.AgentTask, agent: str, address: str, names: Names
+    def ask_agents(
+        self, task: ir.AgentTask | ir.TeamTask, seat: Seat, address: str, names: Names
     ) -> Generator[Wait, None, Any]:
-        """Ask an agent, which makes one model call."""
+        """Ask an agent, or a team of several."""
         execution = self.scope.execution
-        self.agent = agent
         prompt = render_text(task.prompt, names)
         if task.expected_output is not None:
             render_text(task.expected_output, names)
-        execution.begin_model_call(address)
-        execution.asked.append(agent)
-        answer = yield from self.call(address, echo=prompt)
-        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        if team := self.team:
+            attempt = Attempt(execution, address, seat, self.note_agent)
+            text = yield from attempt.answer(team, prompt + self.meant_for())
+        else:
+            assert seat.agent
+            self.note_agent(seat.agent)
+            most = execution.workflow.agents[seat.agent].max_turns
+            alone = Conversation(execution, seat.agent, address, address, most)
+            text = yield from alone.answer(prompt)
         raw = task.output is None or takes_raw_text(task.output)
         return text if raw else schemas.parse(text)
 
-    def call(self, address: str, *, echo: Any) -> Generator[Wait, None, Any]:
-        """Let a call go as the scenario says."""
-        execution, scenario = self.scope.execution, self.scope.execution.scenario
-        number = execution.begin_call(address)
-        behaviour = scenario.behaviour(address, number)
-        if behaviour.hang:
-            yield Wait(Need.TIME)
-        yield Wait(Need.TIME, execution.stretch(scenario.delay(address, number)))
-        if behaviour.error:
-            raise TaskFailed(behaviour.error, address)
-        if isinstance(self.node.task, ir.AgentTask):
-            execution.tokens += behaviour.tokens
-        return echo if behaviour.echo else behaviour.result
+    def note_agent(self, agent: str) -> None:
+        """Note who answers."""
+        self.agent = agent
+
+    def meant_for(self) -> str:
+        """Say to a manager, behind the prompt, whom an agent's task names."""
+        task, workflow = self.node.task, self.scope.execution.workflow
+        if not isinstance(task, ir.AgentTask):
+            return ""
+        if task.agent is not None:
+            named = [task.agent]
+        elif task.pool is not None:
+            named = list(workflow.pools[task.pool].agents)
+        else:
+            able = workflow.agents.items()
+            wanted = set(task.capabilities or ())
+            named = [name for name, one in able if wanted <= set(one.capabilities)]
+        match [name for name in named if name != self.scope.manager]:
+            case []:
+                return ""
+            case [one]:
+                return f"\n\nThis task is meant for {one}."
+            case several:
+                return f"\n\nThis task is meant for one of {', '.join(several)}."
 
     def ask(self, task: ir.AskTask, address: str, names: Names) -> Generator[Wait, None, Any]:
         """Put a question until an answer fits; without end, if nobody is there."""
@@ -846,6 +895,7 @@ class Work:
         scope = Scope(
             self.scope.execution, task.tasks, address, names, names["tasks"], rank,
             on_failure=task.on_failure or self.scope.on_failure, process=task.process,
+            manager=self.scope.manager,
         )  # fmt: skip
         yield from scope.run()
         return scope.render_outputs(task.outputs, address)
@@ -863,7 +913,7 @@ class Work:
             raise TaskFailed("invalid_arguments", address) from misfit
         scope = Scope(
             execution, inner.tasks, address, {"inputs": inputs, "run": names["run"]}, {}, rank,
-            on_failure=inner.on_failure, process=inner.process,
+            on_failure=inner.on_failure, process=inner.process, manager=inner.manager,
         )  # fmt: skip
         yield from scope.run()
         return scope.render_outputs(inner.outputs, address)
@@ -873,7 +923,7 @@ def output_schema(task: ir.TaskModel) -> schemas.Schema:
     """Give what an output must fit: by default text for agents and questions, else anything."""
     if task.output is not None:
         return task.output
-    return {"type": "string"} if isinstance(task, ir.AgentTask | ir.AskTask) else True
+    return {"type": "string"} if isinstance(task, ir.AgentTask | ir.TeamTask | ir.AskTask) else True
 
 
 def take_word(parameters: schemas.Schema | None, value: Any) -> Any:

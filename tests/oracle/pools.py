@@ -25,6 +25,10 @@ class Seat:
 
     agent: str | None = None
     keeps: bool = False
+    talks: dict[int, tuple[str, tuple[str, ...]]] = field(
+        default_factory=dict[int, tuple[str, tuple[str, ...]]]
+    )
+    """Of teams without a manager, by depth: who has the conversation, and what was said."""
 
 
 @dataclass(slots=True)
@@ -80,9 +84,8 @@ class Bench:
         able = [name for name, one in self.agents.items() if wanted <= set(one.capabilities)]
         return self.capable.setdefault(wanted, Pool(able, "capability_based"))
 
-    def choice_for(self, task: ir.TaskModel, seat: Seat, without: list[str]) -> Choice | None:
+    def choice_for(self, pool: Pool | None, seat: Seat, without: list[str]) -> Choice | None:
         """Give the choice that an attempt has; None where there is none."""
-        pool = self.pool_of(task)
         if not pool or seat.keeps:
             return None
         others = [name for name in pool.agents if name not in without]
