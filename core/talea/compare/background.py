@@ -1,0 +1,153 @@
+"""What a report says beside its figures: the workflow, the versions, the machine, the settings."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from talea.compare import figures
+from talea.compare.page import Html, counted, join, tag, title
+from talea.compare.record import Comparison, Contender
+
+
+def colours_of(comparison: Comparison) -> dict[str, int]:
+    """Number the contenders: each number has its colour and shape."""
+    return {one.key: place for place, one in enumerate(comparison.contenders)}
+
+
+def mode_of(comparison: Comparison) -> str:
+    """Say in words who answered in place of models, or that models did."""
+    return {
+        "offline": "offline, simulated models",
+        "replay": "replayed answers",
+        "live": "live models",
+    }[comparison.settings.mode]
+
+
+def workflow(comparison: Comparison) -> Html:
+    """Show the workflow, and what it was given."""
+    outline = comparison.outline
+    picture = None
+    if outline.picture:
+        # As an image a picture runs nothing and asks for nothing, whatever stands in it.
+        source = base64.b64encode(outline.picture.encode()).decode()
+        alt = f"The workflow {outline.name}: {', '.join(list(outline.tasks)[:40])}"
+        image = tag("img", src=f"data:image/svg+xml;base64,{source}", alt=alt)
+        picture = tag(
+            "figure",
+            image,
+            class_="card picture",
+            tabindex=0,
+            role="group",
+            aria_label="Picture of the workflow",
+        )
+    source = outline.source
+    text = (
+        tag("details", tag("summary", "Its text"), tag("pre", source, tabindex=0))
+        if source
+        else None
+    )
+    inputs = [
+        tag(
+            "details",
+            tag("summary", f"Inputs of {case.id}"),
+            tag("pre", _pretty(case.inputs), tabindex=0),
+        )
+        for case in comparison.cases[:100]
+        if case.inputs
+    ]
+    about = f"{counted(len(outline.tasks), 'task')}, {counted(len(comparison.cases), 'case')}"
+    return join(
+        title("Workflow", about),
+        tag(
+            "div",
+            picture,
+            tag("div", text, *inputs, class_="card pad") if text or inputs else None,
+            class_="stack",
+        ),
+    )
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def setup(comparison: Comparison) -> Html:
+    """Say in which versions, on which machine and how it was compared, and how to repeat it."""
+    settings, machine = comparison.settings, comparison.machine
+    pairs = {
+        "Models": mode_of(comparison),
+        "Model": settings.model,
+        "Cassette": settings.cassette,
+        "Faults": settings.faults,
+        "Repeats": f"{settings.repeat} of each case, in turns, after {settings.warmup} to warm up",
+        "Seed": str(settings.seed),
+        "Timeout": f"{settings.timeout:g} s",
+        "Took": f"{comparison.seconds:.0f} s, from {comparison.began}",
+        "System": machine.system,
+        "Processor": f"{machine.processor}, {counted(machine.cores, 'core')}",
+        "Memory": f"{machine.memory / 2**30:.0f} GiB" if machine.memory else None,
+        "Python": machine.python,
+        "talea": machine.talea,
+    }
+    command = settings.command
+    again = tag(
+        "div",
+        tag("h3", "To repeat it"),
+        tag(
+            "div",
+            tag("pre", command, tabindex=0),
+            tag("button", "Copy", type="button", id="copy", hidden=True),
+            class_="command",
+        ),
+        class_="card pad stack",
+    )
+    listed = [
+        join(tag("dt", name), tag("dd", value))
+        for name, value in pairs.items()
+        if value is not None
+    ]
+    colours = colours_of(comparison)
+    return join(
+        title("Setup"),
+        tag(
+            "div",
+            again if command else None,
+            tag(
+                "div", *(_contender(one, colours) for one in comparison.contenders), class_="beside"
+            ),
+            tag("dl", *listed, class_="pairs card pad"),
+            class_="stack",
+        ),
+    )
+
+
+def _contender(one: Contender, colours: dict[str, int]) -> Html:
+    """Say in which versions, and on which terms, a framework took part."""
+    options = {"agents": one.agents, **one.options}
+    told = [
+        ("framework", one.framework if one.framework != one.key else None),
+        (
+            "Python",
+            f"{one.python}{', in an environment of its own' if one.isolated else ''}"
+            if one.python
+            else None,
+        ),
+        *((name, value) for name, value in options.items()),
+        *one.versions.items(),
+    ]
+    listed = [join(tag("dt", name), tag("dd", value)) for name, value in told if value]
+    return tag(
+        "div",
+        figures.who(one.key, colours, "h3"),
+        tag("p", f"Did not take part: {one.refused}", class_="notice bad") if one.refused else None,
+        tag("dl", *listed, class_="pairs small"),
+        *(
+            tag("p", f"Emulates {feature}: {how}", class_="notice")
+            for feature, how in one.emulated.items()
+        ),
+        *(tag("p", f"Held back: {what}", class_="notice") for what in one.held_back),
+        *(tag("p", note, class_="soft small") for note in one.notes),
+        class_="card pad stack",
+    )

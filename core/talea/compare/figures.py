@@ -1,0 +1,251 @@
+"""The table framework × figures, for a report and for two comparisons side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from talea.compare.answer import dollars, seconds
+from talea.compare.estimates import Difference, Spread
+from talea.compare.page import Html, join, tag
+from talea.compare.record import Split
+from talea.compare.statistics import Figures, Summary
+
+SHAPES = (
+    "M1 5a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
+    "M1.5 1.5h7v7h-7z",
+    "M5 0.8L9.4 8.8H0.6z",
+    "M5 0.4L9.6 5L5 9.6L0.4 5z",
+    "M3.4 0.8h3.2v2.6h2.6v3.2h-2.6v2.6h-3.2v-2.6h-2.6v-3.2h2.6z",
+    "M5 9.2L0.6 1.2H9.4z",
+)
+"""One for each colour of the style: what tells frameworks apart where colours do not."""
+_FEW = 3
+"""So many frameworks stand beside each other on a phone."""
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """A figure: its name, what to write for a framework, and the metric it is compared by."""
+
+    name: str
+    main: Callable[[Figures], str | None]
+    more: Callable[[Figures], str | None] = lambda _: None
+    metric: str | None = None
+
+
+def rows(added: dict[str, float]) -> dict[str, list[Row]]:
+    """Give all figures by group. `added` counts what each framework adds to a run's prompts."""
+    return {
+        "Outcome": [
+            Row("Runs that succeeded", lambda f: f"{f.succeeded} of {f.runs}", _errors),
+            Row(
+                "Runs that passed all checks",
+                lambda f: f"{f.passed} of {f.runs}" if f.checks else None,
+            ),
+            Row("Retries", lambda f: f"{f.retries:,}"),
+        ],
+        "Time of a run": [
+            Row("Duration", lambda f: _middle(f.duration), lambda f: _tail(f.duration), "duration"),
+            Row(
+                "In the framework itself",
+                lambda f: _middle(f.framework_seconds),
+                lambda f: _tail(f.framework_seconds),
+                "framework",
+            ),
+            Row("CPU of its process", lambda f: _middle(f.cpu), metric="cpu"),
+        ],
+        "Before the first run": [
+            Row(
+                "Import",
+                lambda f: _seconds(f.import_seconds),
+                lambda f: f"holds {_memory(f.import_memory)}" if f.import_memory else None,
+            ),
+            Row("Compile", lambda f: _seconds(f.compile_seconds)),
+            Row("First run", lambda f: _seconds(f.first_run)),
+            Row("Peak memory", lambda f: _memory(f.peak_memory), metric="peak_memory"),
+        ],
+        "Use of models in a run": [
+            Row("Model calls", lambda f: _number(f.model_calls), metric="model_calls"),
+            Row("Tokens in", lambda f: _number(f.input_tokens), metric="input_tokens"),
+            Row("Tokens out", lambda f: _number(f.output_tokens), metric="output_tokens"),
+            Row(
+                "Prompt characters",
+                lambda f: _number(f.prompt_characters),
+                metric="prompt_characters",
+            ),
+            Row(
+                "Added by the framework",
+                lambda f: _number(added.get(f.key)),
+                lambda f: _growth(f) if added.get(f.key) else None,
+            ),
+            Row("Cost", lambda f: None if f.cost is None else dollars(f.cost), metric="cost"),
+        ],
+    }
+
+
+def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) -> Html:
+    """Make the table: a column for each framework, with how it differs from the first."""
+    figures = summary.figures
+    heads = [
+        tag(
+            "th",
+            who(one.key, colours),
+            _reference(one.key, summary),
+            scope="col",
+            role="columnheader",
+        )
+        for one in figures
+    ]
+    groups = [
+        tag(
+            "tbody",
+            tag(
+                "tr",
+                tag("th", group, colspan=len(figures) + 1, scope="colgroup", role="cell"),
+                role="row",
+            ),
+            *(_row(row, figures) for row in members if any(row.main(one) for one in figures)),
+            _split_row(figures, colours) if group == "Time of a run" else None,
+            class_="group",
+            role="rowgroup",
+        )
+        for group, members in rows(added).items()
+    ]
+    note = "Medians of the runs that succeeded." + (
+        f" Differences are multiples of {summary.reference}, with the interval that holds the true"
+        f" one with {_percent(summary.confidence)}."
+        if len(figures) > 1
+        else ""
+    )
+    few = f" few n{len(figures)}" if len(figures) <= _FEW else ""
+    head = tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row")
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("caption", note),
+            tag("thead", head, role="rowgroup"),
+            *groups,
+            class_=f"figures{few}",
+            role="table",
+        ),
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label="Figures by framework",
+    )
+
+
+def who(key: str, colours: dict[str, int], name: str = "span") -> Html:
+    """Name a framework, with its colour and shape."""
+    place = colours.get(key, 0) % len(SHAPES)
+    mark = tag("svg", tag("path", d=SHAPES[place]), viewBox="0 0 10 10", aria_hidden="true")
+    return tag(name, mark, tag("span", key), class_=f"who c{place}")
+
+
+def _reference(key: str, summary: Summary) -> Html | None:
+    if key != summary.reference or len(summary.figures) == 1:
+        return None
+    return tag("span", " reference", class_="soft small")
+
+
+def _row(row: Row, figures: Sequence[Figures]) -> Html:
+    cells = [
+        tag("td", tag("span", row.main(one) or "–", class_="main"), _lines(row, one), role="cell")
+        for one in figures
+    ]
+    return tag("tr", tag("th", row.name, scope="row", role="rowheader"), *cells, role="row")
+
+
+def _lines(row: Row, figures: Figures) -> Html:
+    more = row.more(figures)
+    found = figures.against.get(row.metric) if row.metric and row.main(figures) else None
+    return join(
+        join(" ", tag("span", found.words, class_=_kind(found))) if found else None,
+        tag("span", more, class_="more") if more else None,
+    )
+
+
+def _kind(found: Difference) -> str:
+    return {"more": "apart worse", "less": "apart better"}.get(found.verdict, "apart")
+
+
+def _split_row(figures: Sequence[Figures], colours: dict[str, int]) -> Html:
+    longest = max((one.split.whole for one in figures if one.split), default=0.0) or 1.0
+    cells = [
+        tag(
+            "td",
+            *(
+                [bar(one.split, longest), tag("span", shares(one.split), class_="more")]
+                if one.split
+                else ["–"]
+            ),
+            class_=f"c{colours.get(one.key, 0) % len(SHAPES)}",
+            role="cell",
+        )
+        for one in figures
+    ]
+    head = tag("th", "Where it went", scope="row", role="rowheader")
+    return tag("tr", head, *cells, role="row")
+
+
+def bar(split: Split, longest: float) -> Html:
+    """Draw where time went as a bar, on the scale of the longest."""
+    parts: list[Html] = []
+    at = 0.0
+    for part in ("framework", "model", "tool", "waiting"):
+        width = 100 * getattr(split, part) / longest
+        parts.append(tag("rect", x=f"{at:.2f}", width=f"{width:.2f}", height=14, class_=part))
+        at += width
+    return tag(
+        "svg",
+        *parts,
+        class_="bar",
+        viewBox="0 0 100 14",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=f"Where time went: {shares(split)}",
+    )
+
+
+def shares(split: Split) -> str:
+    """Say which share of the time went where."""
+    whole = split.whole or 1.0
+    parts = {name: getattr(split, name) / whole for name in Split.model_fields}
+    return ", ".join(f"{name} {_percent(share)}" for name, share in parts.items() if share)
+
+
+def _percent(share: float) -> str:
+    return "<1\u00a0%" if 0 < share < 0.01 else f"{share:.0%}".replace("%", "\u00a0%")
+
+
+def _errors(figures: Figures) -> str | None:
+    return ", ".join(f"{name} {count}" for name, count in figures.errors.items()) or None
+
+
+def _middle(found: Spread | None) -> str | None:
+    return None if found is None else seconds(found.p50)
+
+
+def _tail(found: Spread | None) -> str | None:
+    if found is None or found.n < 2:
+        return None
+    return f"p90 {seconds(found.p90)}, {seconds(found.low)} to {seconds(found.high)}"
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else seconds(value)
+
+
+def _memory(value: int | None) -> str | None:
+    return f"{value / 1e6:,.0f} MB" if value else None
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:,.0f}"
+
+
+def _growth(figures: Figures) -> str | None:
+    grown = figures.prompt_growth
+    return f"prompts {grown:.1f} × the shortest" if grown and grown >= 1.05 else None

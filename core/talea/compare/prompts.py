@@ -1,0 +1,159 @@
+"""What of a prompt is the workflow's own text, and what the framework added to it.
+
+Nothing tells which is which, so it is matched by words: a run of four words that also stands in the
+workflow's text, in the inputs or in what tasks of the run have put out is the workflow's own; so is
+a whole line that stands there, and what is left of a line beside such a part, if it stands there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, cast
+
+from talea.compare.record import Comparison, RunRecord
+
+_WORD = re.compile(r"\w+")
+_TAIL = re.compile(r"[^\w\n]*")
+_RUN = 4
+"""How many words must stand in the same order."""
+
+Ranges = list[tuple[int, int]]
+
+
+class Corpus:
+    """The workflow's own text, as words."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        found = [[word.lower() for word in _WORD.findall(text)] for text in texts]
+        self._runs = {
+            tuple(words[at : at + _RUN]) for words in found for at in range(len(words) - _RUN + 1)
+        }
+        self._whole = "\n".join(f" {' '.join(words)} " for words in found)
+
+    def ranges(self, text: str) -> Ranges:
+        """Give the parts of a text that are the workflow's own, as offsets of characters."""
+        places = list(_WORD.finditer(text))
+        words = [place[0].lower() for place in places]
+        own = [False] * len(words)
+        for at in range(len(words) - _RUN + 1):
+            if tuple(words[at : at + _RUN]) in self._runs:
+                own[at : at + _RUN] = [True] * _RUN
+        for first, last in _lines(text, places):
+            for start, end in _rest(own[first:last]):
+                if self._holds(words[first + start : first + end]):
+                    own[first + start : first + end] = [True] * (end - start)
+        return [
+            (places[first].start(), _TAIL.match(text, places[last - 1].end()).end())  # pyright: ignore[reportOptionalMemberAccess] - it may match nothing, but it matches
+            for first, last in _stretches(own)
+        ]
+
+    def _holds(self, words: list[str]) -> bool:
+        return f" {' '.join(words)} " in self._whole
+
+
+def _lines(text: str, places: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
+    """Give the stretches of words that stand in one line each."""
+    first = 0
+    for at in range(1, len(places) + 1):
+        if at == len(places) or "\n" in text[places[at - 1].end() : places[at].start()]:
+            yield first, at
+            first = at
+
+
+def _stretches(own: list[bool]) -> Iterator[tuple[int, int]]:
+    first = None
+    for at, is_own in enumerate([*own, False]):
+        if is_own and first is None:
+            first = at
+        elif not is_own and first is not None:
+            yield first, at
+            first = None
+
+
+def _rest(own: list[bool]) -> list[tuple[int, int]]:
+    """Give the stretches that are not one's own."""
+    return list(_stretches([not is_own for is_own in own]))
+
+
+@dataclass(slots=True, frozen=True)
+class Reading:
+    """The prompts of a run, read: for each call the workflow's own text in each message, and how
+    many characters are not its own."""
+
+    framework: str
+    marks: list[list[Ranges]]
+    added: list[int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what the report's scripts need of it."""
+        return {"marks": self.marks, "added": self.added}
+
+
+def readings(comparison: Comparison) -> dict[str, Reading]:
+    """Read the prompts of each run that kept them, by its `order`."""
+    return {str(run.order): _read(run, corpus) for run, corpus in _kept(comparison)}
+
+
+def _read(run: RunRecord, corpus: Corpus) -> Reading:
+    marks: list[list[Ranges]] = []
+    counts: list[int] = []
+    for call in run.calls:
+        texts = [text_of(message) for message in call.prompt or ()]
+        found = [corpus.ranges(text) for text in texts]
+        marks.append(found)
+        counts.append(sum(map(_foreign, texts, found)))
+    return Reading(run.framework, marks, counts)
+
+
+def added(found: Mapping[str, Reading]) -> dict[str, float]:
+    """Give how many characters each contender adds to the prompts of a run: the median of cases."""
+    counts: dict[str, list[int]] = {}
+    for reading in found.values():
+        counts.setdefault(reading.framework, []).append(sum(reading.added))
+    return {key: median(of) for key, of in counts.items()}
+
+
+def _foreign(text: str, own: Ranges) -> int:
+    """Count the characters between the workflow's own parts, where there is a word in them."""
+    count, at = 0, 0
+    for start, end in [*own, (len(text), len(text))]:
+        if _WORD.search(text, at, start):
+            count += start - at
+        at = end
+    return count
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """Give the text of a message; that of parts, if it has parts, a line each."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [cast("dict[str, Any]", part) for part in content if isinstance(part, dict)]  # pyright: ignore[reportUnknownVariableType]
+        return "\n".join(text for part in parts if isinstance(text := part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
+def _kept(comparison: Comparison) -> Iterator[tuple[RunRecord, Corpus]]:
+    cases = {case.id: case for case in comparison.cases}
+    for run in comparison.runs:
+        if any(call.prompt is not None for call in run.calls):
+            texts = [
+                comparison.outline.source or "",
+                *_texts(cases[run.case].inputs if run.case in cases else {}),
+                *(text for task in run.tasks.values() for text in _texts(task.output)),
+            ]
+            yield run, Corpus(iter(texts))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in cast("dict[str, Any]", value).items():
+            yield name
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in cast("list[Any]", value):
+            yield from _texts(inner)
+    elif value is not None:
+        yield str(value)

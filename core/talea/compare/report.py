@@ -1,0 +1,289 @@
+"""A comparison as one page of HTML that needs no network, and the data that such a page holds.
+
+What it comes to stands in the page itself: it is there without scripts, and in print. The scripts
+beside this module add what can be searched, opened and drawn; they make elements of text alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from talea.compare import figures, prompts
+from talea.compare.agreement import Agreement
+from talea.compare.answer import answer
+from talea.compare.background import colours_of, mode_of, setup, workflow
+from talea.compare.page import Html, counted, data, document, join, tag, title
+from talea.compare.record import Comparison, RunRecord
+from talea.compare.statistics import OUTPUTS, Summary, summarise
+from talea.errors import UsageError
+
+SCRIPTS = (
+    "theme.js",
+    "basics.js",
+    "difference.js",
+    "matrix.js",
+    "timeline.js",
+    "spreads.js",
+    "prompts.js",
+    "report.js",
+)
+_DATA = re.compile(r'<script type="application/json" id="comparison">([^<]*)</script>')
+
+
+def to_html(comparison: Comparison, *, back: str | None = None) -> str:
+    """Give the report: one page. `back` is the address of a list that it belongs to."""
+    summary = summarise(comparison)
+    kept = prompts.readings(comparison)
+    reading = {
+        "keys": [one.key for one in summary.figures],
+        "agreement": _by_task(summary.agreement),
+        "by_case": {case: _by_task(found) for case, found in summary.by_case.items()},
+        "prompts": {order: one.as_json() for order, one in kept.items()},
+    }
+    sections = {
+        "summary": _summary(comparison, summary, prompts.added(kept)),
+        "tasks": _room("Tasks", "What each task came to. Open a cell to see outputs side by side."),
+        "timeline": _room("Timeline", "When the tasks of one run were under way, on one scale."),
+        "durations": _room("Durations", "Each mark is one run; boxes hold the middle half."),
+        "prompts": _room("Prompts", "What was sent. Underlined is what is not the workflow's own."),
+        "checks": _checks(comparison),
+        "workflow": workflow(comparison),
+        "setup": setup(comparison),
+    }
+    shown = {name: section for name, section in sections.items() if section is not None}
+    main = tag(
+        "main",
+        *(
+            tag("section", inside, id=name, aria_labelledby=f"{name}-title")
+            for name, inside in shown.items()
+        ),
+        id="main",
+        class_="wide",
+    )
+    return document(
+        f"{comparison.outline.name}: {names_of(comparison)} compared",
+        tag("a", "To the content", href="#main", class_="skip"),
+        header(comparison, back),
+        _ways(list(shown)),
+        main,
+        tag(
+            "footer",
+            f"Made by talea {comparison.machine.talea}. All of the data is in this file.",
+            class_="wide",
+        ),
+        data("comparison", comparison.model_dump_json()),
+        data("reading", reading),
+        scripts=SCRIPTS,
+    )
+
+
+def comparison_in(html_text: str, name: str) -> str:
+    """Give the JSON text of the comparison that a report holds. Raises `UsageError` without one."""
+    found = _DATA.search(html_text)
+    if found is None:
+        raise UsageError(
+            f"{name} holds no comparison",
+            "give what `talea compare --out` wrote: a report (.html) or its data (.json)",
+        )
+    return found[1]
+
+
+def names_of(comparison: Comparison) -> str:
+    """Name who was compared."""
+    return ", ".join(one.key for one in comparison.contenders)
+
+
+def when(comparison: Comparison) -> str:
+    """Give the moment at which it began, to the minute, as it is written there."""
+    return comparison.began[:16].replace("T", " ")
+
+
+def header(comparison: Comparison, back: str | None) -> Html:
+    """Make the head of the page: the workflow, and what was done."""
+    cases, repeat = len(comparison.cases), comparison.settings.repeat
+    facts = {
+        "When": when(comparison),
+        "Runs": f"{len(comparison.runs)} ({counted(cases, 'case')} × {counted(repeat, 'repeat')})",
+        "Models": mode_of(comparison),
+    }
+    kicker = tag("a", "All comparisons", href=back) if back else "Frameworks compared on"
+    return tag(
+        "header",
+        tag(
+            "div",
+            tag("p", kicker, class_="kicker"),
+            tag("button", "Dark", type="button", id="theme", class_="plain switch", hidden=True),
+            class_="line",
+        ),
+        tag("h1", comparison.outline.name),
+        tag("p", comparison.outline.description, class_="about")
+        if comparison.outline.description
+        else None,
+        tag(
+            "p",
+            *(join(tag("span", f"{name} ", tag("b", value)), " ") for name, value in facts.items()),
+            class_="facts",
+        ),
+        class_="top wide",
+    )
+
+
+def _ways(names: list[str]) -> Html:
+    links = [tag("li", tag("a", name.capitalize(), href=f"#{name}")) for name in names]
+    return tag(
+        "nav", tag("ul", *links, class_="wide"), class_="ways", aria_label="Parts of the report"
+    )
+
+
+def _room(words: str, about: str) -> Html:
+    """Make a part that a script fills."""
+    lack = tag("noscript", tag("p", "This part needs scripts.", class_="soft card pad"))
+    return join(title(words, about), tag("div", lack, class_="room stack"))
+
+
+def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) -> Html:
+    first, *rest = answer(comparison, summary)
+    colours = colours_of(comparison)
+    told = tag(
+        "div",
+        tag("p", first),
+        tag("ul", *(tag("li", sentence) for sentence in rest)) if rest else None,
+        class_="card answer",
+    )
+    kinds = {
+        "framework": "framework (its colour)",
+        "model": "model",
+        "tool": "tool",
+        "waiting": "waiting",
+    }
+    swatches = [
+        tag(
+            "li",
+            tag(
+                "svg",
+                tag("rect", width=14, height=10, class_=kind),
+                viewBox="0 0 14 10",
+                aria_hidden="true",
+            ),
+            words,
+        )
+        for kind, words in kinds.items()
+    ]
+    table = tag(
+        "div",
+        figures.table(summary, added, colours),
+        tag("div", tag("ul", *swatches, class_="legend c0"), class_="pad"),
+        class_="card",
+    )
+    return join(
+        title("Summary"),
+        tag(
+            "div",
+            told,
+            *(tag("p", note, class_="notice") for note in comparison.notes),
+            table if summary.figures else None,
+            _failures(comparison),
+            class_="stack",
+        ),
+    )
+
+
+def _failures(comparison: Comparison) -> Html | None:
+    """List the runs that failed, each with why."""
+    failed = [run for run in comparison.runs if not run.succeeded]
+    if not failed:
+        return None
+    lines = [
+        tag(
+            "li",
+            tag("b", f"{run.framework}, {run.case}, repeat {run.repeat + 1}"),
+            f": {_problem(run)}",
+        )
+        for run in failed
+    ]
+    head = tag("summary", f"{counted(len(failed), 'run')} did not succeed")
+    inside = tag("details", head, tag("ul", *lines, class_="plain small"), open=len(failed) <= 5)
+    return tag("div", inside, class_="card pad")
+
+
+def _problem(run: RunRecord) -> str:
+    if run.error is None:
+        return run.status
+    place = f" at {run.error.address}" if run.error.address else ""
+    return f"{run.error.type}{place}: {run.error.message}"
+
+
+def _checks(comparison: Comparison) -> Html | None:
+    """Make a table of what checks came to: by case and check, for each framework."""
+    verdicts: dict[tuple[str, str], dict[str, list[str | None]]] = {}
+    for run in comparison.runs:
+        for verdict in run.verdicts:
+            found = verdicts.setdefault((run.case, verdict.check), {})
+            why = None if verdict.passed else verdict.why or "failed"
+            found.setdefault(run.framework, []).append(why)
+    if not verdicts:
+        return None
+    colours = colours_of(comparison)
+    keys = [key for key in colours if any(key in found for found in verdicts.values())]
+    body = [
+        tag(
+            "tr",
+            tag("th", check, tag("span", case, class_="more"), scope="row", role="rowheader"),
+            *(_verdict(found.get(key, [])) for key in keys),
+            role="row",
+        )
+        for (case, check), found in verdicts.items()
+    ]
+    heads = [
+        tag("th", who, scope="col", role="columnheader")
+        for who in (figures.who(key, colours) for key in keys)
+    ]
+    few = f" few n{len(keys)}" if len(keys) <= 3 else ""
+    table = tag(
+        "table",
+        tag("caption", "How many runs passed each check."),
+        tag(
+            "thead",
+            tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row"),
+            role="rowgroup",
+        ),
+        tag("tbody", *body, role="rowgroup"),
+        class_=f"verdicts{few}",
+        role="table",
+    )
+    region = tag(
+        "div",
+        table,
+        class_="scroll card",
+        tabindex=0,
+        role="region",
+        aria_label="Checks by framework",
+    )
+    return join(title("Checks"), region)
+
+
+def _verdict(found: list[str | None]) -> Html:
+    if not found:
+        return tag("td", "–", role="cell")
+    passed = found.count(None)
+    kind, mark = ("ok", "✓") if passed == len(found) else ("part", "!") if passed else ("no", "✗")
+    why = dict.fromkeys(one for one in found if one is not None)
+    return tag(
+        "td",
+        tag("span", mark, class_=f"mark {kind}", aria_hidden="true"),
+        f" {passed} of {len(found)}",
+        *(tag("span", one, class_="more") for one in list(why)[:3]),
+        role="cell",
+    )
+
+
+def _by_task(found: dict[str, Agreement]) -> dict[str, Any]:
+    """Give agreements by address: the workflow's own outputs are left out."""
+    return {
+        address.removeprefix("tasks.")
+        if address == f"tasks.{OUTPUTS}"
+        else address: one.model_dump()
+        for address, one in found.items()
+        if address != OUTPUTS
+    }
