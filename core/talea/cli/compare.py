@@ -30,10 +30,24 @@ _WRITTEN = (".html", ".json", ".md")
     "-f", "--framework", "frameworks", multiple=True, metavar="NAME[:OPTION=VALUE,…]",
     help="Let this one take part; all that are installed where none is named.",
 )  # fmt: skip
+@click.option("--isolate", is_flag=True, help="Give each framework an environment of its own.")
+@click.option(
+    "--with", "requirements", multiple=True, metavar="NAME=REQUIREMENT", callback=read_pairs,
+    help="Let a framework take part with this version of something, isolated; once for each.",
+)  # fmt: skip
+@click.option(
+    "--python", "pythons", multiple=True, metavar="NAME=PATH", callback=read_pairs,
+    help="Run a framework by this Python, which has it and talea.",
+)  # fmt: skip
 @click.option(
     "-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", callback=read_pairs,
     help="An input: text where its schema takes only text, else JSON.",
 )  # fmt: skip
+@click.option(
+    "--inputs", "cases", metavar="FILE",
+    help="Cases: a .jsonl, .json or .yaml file of inputs, and what is expected of each.",
+)  # fmt: skip
+@click.option("--expect", metavar="FILE", help="What is expected of every case.")
 @click.option(
     "--answer", "answers", multiple=True, metavar="ADDRESS=VALUE", callback=read_pairs,
     help="The answer to a question.",
@@ -69,7 +83,12 @@ def compare(  # noqa: PLR0917 - click passes them by name
     ctx: click.Context,
     file: str,
     frameworks: Sequence[str],
+    isolate: bool,
+    requirements: list[tuple[str, str]],
+    pythons: list[tuple[str, str]],
     pairs: list[tuple[str, str]],
+    cases: str | None,
+    expect: str | None,
     answers: list[tuple[str, str]],
     repeat: int,
     warmup: int,
@@ -100,10 +119,17 @@ def compare(  # noqa: PLR0917 - click passes them by name
     workflow = read_workflow(file)
     plan = make_plan(workflow)
     check_answers(plan, answers)
+    if cases is not None and (pairs or answers):
+        raise UsageError("cases have inputs and answers of their own", "leave out -i and --answer")
     comparison = carry_out(
         workflow,
-        read_inputs(plan, None, pairs),
+        None if cases else read_inputs(plan, None, pairs),
         frameworks=frameworks,
+        isolate=isolate,
+        requirements=requirements,
+        pythons=pythons,
+        cases=cases or (),
+        expect=expect or (),
         answers=dict(answers),
         repeat=repeat,
         warmup=warmup,

@@ -6,18 +6,24 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from talea import ir
+from talea.compare.cases import make_cases, read_cases, read_expectations
+from talea.compare.checks import judge
 from talea.compare.contenders import read_entries
-from talea.compare.engine import Judge, Order, Progress, carry_out
+from talea.compare.engine import Order, Progress, carry_out
+from talea.compare.judging import ask_judge
 from talea.compare.record import Case, Comparison
 from talea.errors import UsageError
 from talea.load import load
-from talea.plan import check_inputs, make_plan
+from talea.plan import make_plan
 from talea.route import Wishes
 from talea.run import by_name
 
@@ -31,7 +37,11 @@ def compare(
     inputs: Mapping[str, Any] | None = None,
     *,
     frameworks: Sequence[str] = (),
-    cases: Sequence[Case] = (),
+    isolate: bool = False,
+    requirements: Sequence[tuple[str, str]] = (),
+    pythons: Sequence[tuple[str, str]] = (),
+    cases: str | Path | Sequence[Case | Mapping[str, Any]] = (),
+    expect: str | Path | Sequence[Any] = (),
     repeat: int = 5,
     warmup: int = 1,
     seed: int = 0,
@@ -43,15 +53,18 @@ def compare(
     replay: str | Path | None = None,
     faults: str | Path | None = None,
     allow_hosts: Sequence[str] = (),
-    judge: Judge | None = None,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run a workflow on several frameworks, in turns, and give all that was measured.
 
     `frameworks` are names, with options where wanted (`langgraph:mode=dataflow`); all that are
-    installed where none is named. Each runs in a process of its own. `inputs` and `answers` are of
-    the one case; with `cases` there are several. Every case runs `repeat` times on each framework,
+    installed where none is named. Each runs in a process of its own; with `isolate` also in an
+    environment of its own, which uv makes. `requirements` are pairs such as `("langgraph",
+    "langgraph==1.2.*")`: the framework takes part once for each, as `langgraph@1.2`. `pythons` are
+    pairs of a framework and the Python of an environment that has it. `inputs` and `answers` are of
+    the one case; `cases` are several, or their file, and `expect` is what is expected of all, or
+    the file of that. Every case runs `repeat` times on each framework,
     after `warmup` runs of the first case that count for nothing; `seed` decides the order. A run
     that takes longer than `timeout` seconds fails, and its process is killed. `tools` is a file, or
     functions that stand in one: a framework's process imports them from there.
@@ -62,16 +75,27 @@ def compare(
         raise UsageError("a comparison needs at least one run, and no negative number to warm up")
     document = workflow if isinstance(workflow, ir.Workflow) else load(workflow)
     plan = make_plan(document)
-    given = cases or (Case(id="case", inputs=dict(inputs or {}), answers=dict(answers or {})),)
-    checked = [
-        one.model_copy(update={"inputs": check_inputs(plan, dict(one.inputs))}) for one in given
-    ]
+    functions = _names_of(tools)
+    expected = (
+        read_expectations(expect, plan, functions=functions)
+        if isinstance(expect, str | Path)
+        else expect
+    )
+    if isinstance(cases, str | Path):
+        checked = read_cases(cases, plan, functions=functions, expectations=expected)
+    else:
+        one: dict[str, Any] = {"id": "case", "inputs": dict(inputs or {}), "answers": dict(answers or {})}
+        checked = make_cases(cases or [one], plan, functions=functions, expectations=expected)
+    asking = ask_judge(
+        document, model=model, offline=offline, replay=replay, allow_hosts=allow_hosts
+    )
+    has_checks = any(case.expect for case in checked)
     is_file = isinstance(tools, str | Path)
     return carry_out(
         Order(
             plan,
             document,
-            read_entries(frameworks),
+            read_entries(frameworks, isolate=isolate, requirements=requirements, pythons=pythons),
             checked,
             Wishes(offline, replay, faults=faults),
             repeat,
@@ -83,7 +107,7 @@ def compare(
             model,
             allow_hosts,
             command,
-            judge,
+            judge(checked, plan, functions=functions, ask_judge=asking) if has_checks else None,
             progress or (lambda _: None),
         )
     )
@@ -109,3 +133,21 @@ def _places_of(
             )
         found.append((name, str(Path(file).absolute()), place))
     return found
+
+
+def _names_of(tools: Tools | None) -> list[str]:
+    """Name the caller's functions. A file is read for that, and not run: keys are at hand here."""
+    if tools is None:
+        return []
+    if not isinstance(tools, str | Path):
+        return list(by_name(tools))
+    text = str(tools)
+    if not (text.endswith(".py") or "/" in text or os.sep in text):
+        spec = find_spec(text)
+        text = text if spec is None or spec.origin is None else spec.origin
+    try:
+        tree = ast.parse(Path(text).read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(f"{text} cannot be read: {error}", "--tools my_tools.py") from error
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node.name for node in tree.body if isinstance(node, kinds)]

@@ -24,8 +24,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from talea import ir
-from talea.compare.contenders import Entry
+from talea.compare.checks import Judge
+from talea.compare.contenders import Entry, distribution_of
 from talea.compare.driver import Driver, WorkerEnded
+from talea.compare.environments import held_back, place
+from talea.compare.functions import Answer
 from talea.compare.record import (
     Call,
     Case,
@@ -40,6 +43,7 @@ from talea.compare.record import (
     Verdict,
 )
 from talea.drawing import draw_svg
+from talea.errors import UsageError
 from talea.journal import pin, source_of
 from talea.plan import Plan
 from talea.route import OpenRoute, Route, Wishes, without_keys
@@ -54,8 +58,6 @@ _DRAWN = 300
 
 Progress = Callable[[str], object]
 """Is told, in a few words, of each step."""
-Judge = Callable[[RunRecord, Case, Driver], Sequence[Verdict]]
-"""Gives the verdicts on a run; it may have functions of the caller's called in the process."""
 
 
 @dataclass(slots=True)
@@ -156,6 +158,8 @@ class Arena:
                     framework=entry.framework,
                     agents=entry.agents,
                     options=entry.options,
+                    isolated=entry.isolated or entry.python is not None,
+                    held_back=tuple(_held_back(entry, order.entries)),
                 ),
             )
             for entry in order.entries
@@ -170,8 +174,13 @@ class Arena:
     def enter(self) -> None:
         """Start every framework, one after the other: so each one's import is measured alone."""
         for seat in self.seats:
-            self.order.progress(f"starting {seat.entry.key}")
-            self._start(seat)
+            if seat.entry.isolated:
+                self.order.progress(f"making an environment for {seat.entry.key}")
+                self._place(seat)
+        for seat in self.seats:
+            if seat.takes_part:
+                self.order.progress(f"starting {seat.entry.key}")
+                self._start(seat)
 
     def run(self) -> None:
         """Make all runs, the ones that warm up first."""
@@ -190,10 +199,21 @@ class Arena:
             if seat.driver is not None:
                 seat.driver.kill()
 
+    def _place(self, seat: Seat) -> None:
+        """Give a framework an environment of its own; one that cannot have it is refused."""
+        try:
+            seat.entry = place(seat.entry)
+        except UsageError as error:
+            seat.entry = replace(
+                seat.entry, key="@".join([seat.entry.key, *seat.entry.requirements])
+            )
+            seat.refuse(error.message)
+        seat.contender = seat.contender.model_copy(update={"key": seat.entry.key})
+
     def _start(self, seat: Seat) -> None:
         """Start a framework's process; one that cannot take part is refused."""
         entry, order = seat.entry, self.order
-        seat.driver = driver = Driver(self._environment)
+        seat.driver = driver = Driver(self._environment, entry.python)
         try:
             told = driver.ask(
                 "load",
@@ -245,7 +265,17 @@ class Arena:
         """Add the verdicts on a run, unless its process has ended with it."""
         if self.order.judge is None or seat.driver is None:
             return record
-        verdicts = tuple(self.order.judge(record, case, seat.driver))
+        driver = seat.driver
+
+        def call_function(name: str, value: Any) -> Answer:
+            told = driver.ask("check", self.order.timeout, function=name, value=value)
+            return (False, told["problem"]) if "problem" in told else (told["passed"], told["why"])
+
+        try:
+            verdicts = self.order.judge(record, case, call_function)
+        except WorkerEnded as ended:
+            seat.driver = None
+            verdicts = (Verdict(check="all of them", passed=False, why=ended.message),)
         return record.model_copy(update={"verdicts": verdicts})
 
     def _measure(self, seat: Seat, case: Case, repeat: int) -> RunRecord:
@@ -307,6 +337,15 @@ def _with_prompts(record: RunRecord, way: OpenRoute) -> RunRecord:
         return call.model_copy(update={"prompt": prompt})
 
     return record.model_copy(update={"calls": tuple(map(add, record.calls))})
+
+
+def _held_back(entry: Entry, entries: Sequence[Entry]) -> list[str]:
+    """Say what those that share an environment with one do to it."""
+    if entry.isolated or entry.python is not None:
+        return []
+    own = distribution_of(entry.framework)
+    shared = {distribution_of(one.framework) for one in entries if not one.isolated}
+    return held_back(own, sorted(shared - {own}))
 
 
 def _outline(order: Order) -> Outline:

@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from talea import plugins
 from talea.adapter import Adapter, Level
 from talea.compare.channel import Channel, Gone
+from talea.compare.functions import look
 from talea.compare.record import Call, Problem, RunRecord, Span, Startup, Task, Used
 from talea.compare.timing import Watch, is_within, split
 from talea.errors import TaleaError
@@ -126,12 +127,8 @@ class Worker:
 
     def _check(self, function: str, value: Any) -> dict[str, Any]:
         """Have a function of the caller's judge a value."""
-        try:
-            found = self._functions[function](value)
-        except AssertionError as error:
-            return {"passed": False, "why": str(error) or "the assertion failed"}
-        passed, why = cast("tuple[Any, Any]", found) if isinstance(found, tuple) else (found, None)
-        return {"passed": bool(passed), "why": None if why is None else str(why)}
+        passed, why = look(self._functions[function], value)
+        return {"passed": passed, "why": why}
 
 
 def _tell(plan: Plan, result: Result, watch: Watch, cpu: float) -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""Environments of their own: frameworks whose requirements conflict, or two versions of one.
+
+uv makes them, in the user's cache, one for each set of requirements, and each only once. What is
+installed from a folder (a checkout of talea) is installed from there as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from talea.compare.contenders import Entry, distribution_of
+from talea.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_EXACT = re.compile(r"==\s*([0-9A-Za-z.]+?)(?:\.\*)?\s*$")
+_CAP = re.compile(r"<|==|~=")
+_ALWAYS_WATCHED = {"pydantic"}
+"""What every framework rests on, and some pin tightly (crewai 1.15: below 2.13)."""
+_COMPLETE = "complete"
+_TOLD = 1500
+
+
+def place(entry: Entry) -> Entry:
+    """Give an entry with the Python that runs it, whose environment is made if it is not there.
+
+    Raises `UsageError` with uv's own words where it cannot be made.
+    """
+    if not entry.isolated:
+        return entry
+    requirements = [_source_of("talea"), _source_of(distribution_of(entry.framework))]
+    if entry.agents is not None:
+        requirements.append(_source_of(distribution_of(entry.agents)))
+    python = _made(tuple(sorted({*requirements, *entry.requirements})))
+    key = entry.key
+    if entry.requirements:
+        key += f"@{_label(entry.requirements[0], entry.framework, python)}"
+    return replace(entry, key=key, python=str(python))
+
+
+def held_back(distribution: str, others: Sequence[str]) -> list[str]:
+    """Say which packages that a framework's plugin names others in the same environment hold back.
+
+    Only a registry knows whether there is a newer one that they keep out, and none is asked.
+    """
+    own = _closure(distribution)
+    watched = {name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED
+    around = {name for other in others for name in _closure(other)}
+    found: list[str] = []
+    for other in sorted(around - own):
+        for name, bounds in _requires(other):
+            if name in own & watched and _CAP.search(bounds):
+                found.append(f"{name} {metadata.version(name)}: {other} wants {bounds}")
+    return sorted(set(found))
+
+
+def _made(requirements: tuple[str, ...]) -> Path:
+    """Give the Python of an environment that has what is required."""
+    told = json.dumps([sys.version_info[:2], sys.base_prefix, requirements])
+    folder = _cache() / hashlib.sha256(told.encode()).hexdigest()[:16]
+    python = folder / "bin" / "python"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if not (folder / _COMPLETE).exists():
+            base = getattr(sys, "_base_executable", sys.executable)
+            _uv("venv", "--quiet", "--clear", "--python", base, str(folder))
+            _uv("pip", "install", "--quiet", "--python", str(python), *_as_arguments(requirements))
+            (folder / _COMPLETE).write_text("\n".join(requirements) + "\n")
+    return python
+
+
+def _as_arguments(requirements: Sequence[str]) -> list[str]:
+    return [
+        part for one in requirements for part in (["-e", one] if one.startswith(os.sep) else [one])
+    ]
+
+
+def _uv(*arguments: str) -> None:
+    """Have uv do something, by the user's settings and by no project's."""
+    with tempfile.TemporaryDirectory(prefix="talea-") as nowhere:
+        done = subprocess.run(  # noqa: S603 - the caller's own requirements
+            [_find_uv(), *arguments],
+            cwd=nowhere,
+            env={name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        said = done.stderr.strip()[-_TOLD:]
+        raise UsageError(f"an environment cannot be made:\n{said}", "mend what `--with` asks for")
+
+
+def _find_uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    found = shutil.which("uv") or (str(beside) if beside.exists() else None)
+    if found is None:
+        raise UsageError("environments are made by uv, which is not installed", "pip install uv")
+    return found
+
+
+def _cache() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "talea" / "environments"
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Let nobody else make the same environment at the same time."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _source_of(distribution: str) -> str:
+    """Give what is to be required to have the same distribution elsewhere."""
+    try:
+        found = metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return distribution
+    told = found.read_text("direct_url.json")
+    url = json.loads(told)["url"] if told else ""
+    if url.startswith("file:"):
+        return unquote(urlsplit(url).path)
+    return f"{distribution}=={found.version}"
+
+
+def _label(requirement: str, framework: str, python: Path) -> str:
+    """Tell one version from another: `1.2` of the framework itself, `pydantic-2.13` of another."""
+    name = _NAME.match(requirement)
+    assert name is not None
+    version = _version(requirement, name[0], python)
+    return version if _plain(name[0]) == framework else f"{name[0]}-{version}"
+
+
+def _version(requirement: str, distribution: str, python: Path) -> str:
+    """Give a version as the requirement says it, else as it is installed."""
+    if exact := _EXACT.search(requirement):
+        return exact[1]
+    code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+    done = subprocess.run(  # noqa: S603
+        [str(python), "-c", code, distribution], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@cache
+def _closure(distribution: str) -> frozenset[str]:
+    """Name all that a distribution rests on, itself included, as far as it is installed."""
+    found: set[str] = set()
+    ahead = [distribution]
+    while ahead:
+        name = _plain(ahead.pop())
+        if name not in found:
+            try:
+                metadata.distribution(name)
+            except metadata.PackageNotFoundError:
+                continue
+            found.add(name)
+            ahead += [required for required, _ in _requires(name)]
+    return frozenset(found)
+
+
+@cache
+def _requires(distribution: str) -> tuple[tuple[str, str], ...]:
+    """Give what a distribution requires, extras left out: (name, bounds)."""
+    found: list[tuple[str, str]] = []
+    for line in metadata.requires(distribution) or []:
+        required, _, marker = line.partition(";")
+        name = _NAME.match(required)
+        if name is not None and "extra" not in marker:
+            bounds = re.sub(r"^\[[^]]*\]", "", required[name.end() :].strip())
+            found.append((_plain(name[0]), bounds.strip(" ()")))
+    return tuple(found)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
