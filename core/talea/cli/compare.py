@@ -18,10 +18,11 @@ from talea.cli.words import seconds
 from talea.errors import UsageError
 
 if TYPE_CHECKING:
+    from talea.compare.gates import Gate
     from talea.compare.record import Comparison
     from talea.compare.statistics import Summary
 
-_WRITTEN = (".html", ".json", ".md")
+_WRITTEN = (".html", ".json", ".md", ".xml")
 
 
 @click.command()
@@ -74,7 +75,19 @@ _WRITTEN = (".html", ".json", ".md")
 @click.option("--faults", metavar="FILE", help="Let model calls go wrong by these rules.")
 @click.option(
     "-o", "--out", "outs", multiple=True, metavar="FILE",
-    help="Write the comparison: a report (.html), all data (.json), or a summary (.md).",
+    help="Write it: a report (.html), all data (.json), a summary (.md), or JUnit's XML (.xml).",
+)  # fmt: skip
+@click.option(
+    "--fail-under", metavar="SHARE", help="Fail if a framework passes less of its runs: 90%."
+)
+@click.option("--baseline", metavar="FILE", help="Fail if it got worse than in this comparison.")
+@click.option(
+    "--max-regression", metavar="SHARE", default="10%", show_default=True,
+    help="How much worse than the baseline it may be.",
+)  # fmt: skip
+@click.option(
+    "--regress-on", metavar="NAMES",
+    help="What must not get worse: duration, tokens, …; all that can be compared if left out.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a summary in Markdown.")
@@ -101,11 +114,17 @@ def compare(  # noqa: PLR0917 - click passes them by name
     replay: str | None,
     faults: str | None,
     outs: Sequence[str],
+    fail_under: str | None,
+    baseline: str | None,
+    max_regression: str,
+    regress_on: str | None,
     as_json: bool,
     as_markdown: bool,
 ) -> None:
     """Run a workflow on several frameworks, in turns, and say which one suits it."""
+    from talea.compare import Comparison
     from talea.compare import compare as carry_out
+    from talea.compare.gates import check_gates, read_measures, read_share
     from talea.compare.statistics import summarise
     from talea.plan import make_plan
 
@@ -116,6 +135,12 @@ def compare(  # noqa: PLR0917 - click passes them by name
             )
         if not Path(out).absolute().parent.is_dir():
             raise UsageError(f"the folder of {out!r} does not exist")
+    held_to: dict[str, Any] = {
+        "fail_under": None if fail_under is None else read_share(fail_under),
+        "baseline": None if baseline is None else Comparison.read(baseline),
+        "max_regression": read_share(max_regression),
+        "regress_on": None if regress_on is None else read_measures(regress_on),
+    }
     workflow = read_workflow(file)
     plan = make_plan(workflow)
     check_answers(plan, answers)
@@ -146,19 +171,23 @@ def compare(  # noqa: PLR0917 - click passes them by name
     )
     if stands_on_terminal():
         click.echo("\r\x1b[K", nl=False, err=True)
+    gates = check_gates(comparison, **held_to)
     for out in outs:
-        _write(comparison, out)
+        _write(comparison, gates, out)
     if as_json:
         click.echo(comparison.to_json())
     elif as_markdown:
         click.echo(comparison.to_markdown())
     else:
         _show(comparison, summarise(comparison))
+    for gate in gates:
+        say(clean(f"{'passed' if gate.passed else 'FAILED'}  {gate.words}"))
     for out in outs:
         say(f"Written: {out}")
     if comparison.notes:
         ctx.exit(INTERRUPTED)
-    ctx.exit(0 if any(run.succeeded for run in comparison.runs) else FAILED)
+    succeeded = any(run.succeeded for run in comparison.runs)
+    ctx.exit(0 if succeeded and all(gate.passed for gate in gates) else FAILED)
 
 
 def _tell(text: str) -> None:
@@ -169,8 +198,11 @@ def _tell(text: str) -> None:
         say(clean(text))
 
 
-def _write(comparison: Comparison, out: str) -> None:
+def _write(comparison: Comparison, gates: Sequence[Gate], out: str) -> None:
+    from talea.compare.junit import to_junit
+
     make: dict[str, Any] = {
+        ".xml": lambda: to_junit(comparison, gates),
         ".html": comparison.to_html,
         ".json": comparison.to_json,
         ".md": comparison.to_markdown,
@@ -203,9 +235,6 @@ def _show(comparison: Comparison, summary: Summary) -> None:
     click.echo()
     for sentence in answer(comparison, summary):
         click.echo(clean(sentence))
-    for one in comparison.contenders:
-        if one.refused is not None:
-            click.echo(clean(f"{one.key} took no part: {one.refused}"))
 
 
 def _time(value: float | None) -> str:

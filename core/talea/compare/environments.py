@@ -28,7 +28,7 @@ from talea.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXACT = re.compile(r"==\s*([0-9A-Za-z.]+?)(?:\.\*)?\s*$")
-_CAP = re.compile(r"<|==|~=")
+_CAP = re.compile(r"(?:<=?|==|~=)\s*(\d+(?:\.\d+)*)")
 _ALWAYS_WATCHED = {"pydantic"}
 """What every framework rests on, and some pin tightly (crewai 1.15: below 2.13)."""
 _COMPLETE = "complete"
@@ -58,14 +58,25 @@ def held_back(distribution: str, others: Sequence[str]) -> list[str]:
     Only a registry knows whether there is a newer one that they keep out, and none is asked.
     """
     own = _closure(distribution)
-    watched = {name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED
+    watched = own & ({name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED)
     around = {name for other in others for name in _closure(other)}
-    found: list[str] = []
+    tightest: dict[str, tuple[tuple[int, ...], str, str]] = {}
     for other in sorted(around - own):
         for name, bounds in _requires(other):
-            if name in own & watched and _CAP.search(bounds):
-                found.append(f"{name} {metadata.version(name)}: {other} wants {bounds}")
-    return sorted(set(found))
+            bound = _bound(bounds, metadata.version(name)) if name in watched else None
+            if bound is not None and (name not in tightest or bound < tightest[name][0]):
+                tightest[name] = bound, other, bounds
+    return [
+        f"{name} {metadata.version(name)}: {other} wants {bounds}"
+        for name, (_, other, bounds) in sorted(tightest.items())
+    ]
+
+
+def _bound(bounds: str, installed: str) -> tuple[int, ...] | None:
+    """Give the version that bounds keep out, if it is the next one after what is installed."""
+    found = [tuple(map(int, cap.split("."))) for cap in _CAP.findall(bounds)]
+    major = int(installed.partition(".")[0])
+    return min((cap for cap in found if cap <= (major + 1,)), default=None)
 
 
 def _made(requirements: tuple[str, ...]) -> Path:
