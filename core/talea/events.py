@@ -337,10 +337,15 @@ class MeteredCall:
 
 @dataclass(slots=True)
 class RunMetered:
-    """What the gateway saw of a run: every model call, in the order of arrival."""
+    """What the gateway saw of a run: every model call, in the order of arrival.
+
+    Of a run that goes on these are the calls since; `earlier` is what was used before, by the
+    addresses of tasks without `#n`, and at `""` by the run.
+    """
 
     time: float
     calls: tuple[MeteredCall, ...]
+    earlier: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ _CONNECTION = {
 }
 _UNREADABLE = {"JSONDecodeError", "APIResponseValidationError", "UnicodeDecodeError"}
 _BY_CODE = (
+    ("talea_limit", ErrorType.LIMIT_EXCEEDED),
     ("replay_exhausted", ErrorType.REPLAY_EXHAUSTED),
     ("content_filter", ErrorType.REFUSED),
     ("content_policy_violation", ErrorType.REFUSED),
@@ -162,6 +163,8 @@ def _tell(error: BaseException) -> TaskError | None:
         return TaskError(ErrorType.SERVER_ERROR, "the model's answer cannot be read: it is no JSON")
     if status is not None:
         kind = known if known is not None and status < 500 else _by_status(status)
+        if kind is ErrorType.LIMIT_EXCEEDED:
+            return TaskError(kind, _words(error))  # The gateway's word: no server was asked.
         message = f"the model's server answered {status}: {_words(error)}".rstrip(": ")
         return TaskError(kind, message, retry_after=_retry_after(error))
     if "ContentFilterFinishReasonError" in names:

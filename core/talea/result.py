@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from talea.errors import RunError
@@ -133,6 +133,7 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
     found: dict[str, TaskResult | None] = dict.fromkeys(tasks)
     result = Result("", "", "", Status.PENDING, None, None, {})
     inside = _Inside()
+    earlier: Mapping[str, Usage] = {}
     for event in events:
         if isinstance(event, TaskEnded):
             address = event.address
@@ -163,7 +164,7 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
             result.run, result.workflow = event.run, event.workflow
             result.framework = event.framework
         elif isinstance(event, RunMetered):
-            result.calls = event.calls
+            result.calls, earlier = event.calls, event.earlier
         elif isinstance(event, RunEnded):
             result.status, result.outputs = event.status, event.outputs
             result.error = event.error and _plain_failure(event.error)
@@ -174,13 +175,13 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
         if "/" not in address or inside.is_current(address)
     }
     if result.calls is not None:
-        _count(result, result.calls)
+        _count(result, result.calls, earlier)
     return result
 
 
-def _count(result: Result, calls: Iterable[MeteredCall]) -> None:
+def _count(result: Result, calls: Iterable[MeteredCall], earlier: Mapping[str, Usage]) -> None:
     """Count calls as they were metered, at their tasks, at those around these, and for the run."""
-    metered: dict[str, Usage] = {"": Usage()}
+    metered = {"": Usage()} | {address: replace(used) for address, used in earlier.items()}
     for call in calls:
         for address in _tasks_of(call.address):
             total = metered.setdefault(address, Usage())

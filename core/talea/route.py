@@ -28,6 +28,7 @@ _SHORTEST_KEY = 8
 """A shorter one, such as `none` for a server that wants none, stands in values that hold no key."""
 
 if TYPE_CHECKING:
+    from talea.gateway.account import Account
     from talea.gateway.cassette import Cassette
     from talea.gateway.server import Door, Gateway
     from talea.kernel.tape import Tape
@@ -90,6 +91,8 @@ class Route:
     """What stands in for tools in a replay that has their results."""
     notes: list[str] = field(default_factory=list[str])
     """What went wrong beside the run."""
+    before: Usage = field(default_factory=Usage)
+    """What a run that goes on had used when it was cut off."""
 
     @contextmanager
     def open(self, run_id: str) -> Generator[OpenRoute]:
@@ -108,8 +111,15 @@ class Route:
             return
         gateway = Gateway(self.source, faults=self.faults, save_prompts=self.wishes.save_prompts)
         with gateway, _recording(self, gateway) as tape:
-            doors = [gateway.open(run_id, targets) for targets in self.endpoints]
-            yield OpenRoute(self, doors, tape, gateway)
+            account = self._account()
+            doors = [gateway.open(run_id, targets, account) for targets in self.endpoints]
+            yield OpenRoute(self, doors, tape, gateway, account)
+
+    def _account(self) -> Account:
+        from talea.gateway.account import Account
+
+        limits = self.documents[0].limits
+        return Account(limits, self.before, None if limits.max_cost is None else cost_of)
 
 
 def find_route(
@@ -156,8 +166,11 @@ class OpenRoute:
         doors: Sequence[Door] = (),
         tape: Tape | None = None,
         gateway: Gateway | None = None,
+        account: Account | None = None,
     ) -> None:
         self.tape = tape
+        self.account = account
+        """What the run has used, where the gateway is in this process."""
         self.doors = doors
         self._gateway = gateway
         self._notes = route.notes

@@ -85,6 +85,8 @@ class Prepared:
     strategies: Mapping[str, Callable[[], Strategy]] = field(default_factory=dict[str, Any])
     """What makes the strategies by which pools choose, by name."""
     seed: int | None = None
+    model: str | None = None
+    """For agents that name none."""
     keeping: Keeping | None = None
     earlier: Earlier = field(default_factory=Earlier, init=False)
     """What people have answered already, where attempts of a run that was cut off go on."""
@@ -119,11 +121,12 @@ class Prepared:
         keeper, past = self.keeping.open() if self.keeping else (None, None)
         if past is not None:
             self.earlier = Earlier(past.answers)
+            self.route.before = replace(past.usage)
         execution = Execution(
             self.adapter,
             run_id=self.run_id,
             limits=plan.limits,
-            desks=Desks(plan, self.strategies),
+            desks=Desks(plan, self.strategies, self.model),
             seed=self.seed,
             agents=self.agents,
             tools=self.tools,
@@ -140,6 +143,7 @@ class Prepared:
         if keeper is not None:
             _stop_on_failure(keeper, root)
         began = past.elapsed if past else 0.0
+        used_before = past.used_by_address() if past else {}
         execution.record(RunStarted(began, self.run_id, plan.name, self.adapter.name))
         broken: Exception | None = None
         ended: float | None = None
@@ -148,6 +152,7 @@ class Prepared:
                 root.adopt(past.take_inside(""))
             with self.route.open(self.run_id) as way:
                 execution.endpoint, execution.tape = way.endpoint, way.tape
+                execution.metered = way.account.used if way.account is not None else None
                 try:
                     async with (self.agents or self.adapter).session(root) as session:
                         execution.session = session
@@ -156,7 +161,7 @@ class Prepared:
                 finally:
                     ended = execution.now  # Asking what the gateway saw is no part of the run.
                     if (calls := way.calls()) is not None:
-                        execution.record(RunMetered(ended, calls))
+                        execution.record(RunMetered(ended, calls, used_before))
         except BaseException as error:
             broken = error if isinstance(error, Exception) else None
             root.stop("interrupted")
@@ -285,6 +290,7 @@ def prepare(
         ask,
         _strategies(plan),
         seed,
+        model,
         keeping=keeping,
     )
 
@@ -385,7 +391,7 @@ def _stop_on_failure(keeper: Keeper, root: Run) -> None:
         with suppress(RuntimeError):  # The loop is closed: the run is at its end anyway.
             execution.loop.call_soon_threadsafe(root.stop, "interrupted")
 
-    keeper.clock = lambda: (execution.now, execution.time_used(), execution.usage)
+    keeper.clock = lambda: (execution.now, execution.time_used(), execution.used())
     keeper.on_failure = stop
 
 

@@ -87,6 +87,7 @@ def resume(  # noqa: PLR0917 - click passes them by name
     if inside is None and wishes.asks_models and wishes.through_gateway:
         model, hosts = found.settings["model"], models["allow_hosts"]
         route = route_of(plan, wishes, model=model, allow_hosts=hosts)
+        route.before = found.row.usage
         arguments = ctx.find_root().obj or sys.argv[1:]
         ctx.exit(supervise(route, arguments, run_id=found.row.run))
     check_answers(plan, answers)

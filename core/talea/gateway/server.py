@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from talea.adapter import Endpoint
+from talea.gateway.account import Account
 from talea.gateway.chat import Rejection
 from talea.gateway.faults import FaultRules
 from talea.gateway.http1 import HEAD_LIMIT, ProtocolError, read_request
@@ -137,12 +138,18 @@ class Gateway:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def open(self, run: str | None = None, targets: Mapping[str, Endpoint] | None = None) -> Door:
+    def open(
+        self,
+        run: str | None = None,
+        targets: Mapping[str, Endpoint] | None = None,
+        account: Account | None = None,
+    ) -> Door:
         """Let a run in. `targets` say, for an upstream, where each agent is really asked; `""` is
-        for all others. Raises RuntimeError if the gateway is not running."""
+        for all others. `account` bounds what the run may use, by all of its doors. Raises
+        RuntimeError if the gateway is not running."""
         if self._running is None:
             raise RuntimeError("the gateway is not running")
-        token = self._service.open(run, targets or {})
+        token = self._service.open(run, targets or {}, account)
         return Door(f"http://127.0.0.1:{self._running.port}", token)
 
     def base_url(self, address: str, agent: str, run: str | None = None) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from talea.adapter import Endpoint
 from talea.delegation import HEADER, Wording
+from talea.gateway.account import Account
 from talea.gateway.cassette import Fault, TokenUsage, Turn, split_address
 from talea.gateway.chat import Call, ChatRequest, Rejection
 from talea.gateway.faults import FaultRules, in_place_of_answer
@@ -57,6 +58,8 @@ class Passage:
 
     run: str | None
     targets: Mapping[str, Endpoint]
+    account: Account
+    """That of the run, which may have other passages."""
     log: list[Exchange] = field(default_factory=list[Exchange])
 
 
@@ -73,10 +76,12 @@ class Service:
         self._conversations = Conversations()
         self._turns: Counter[tuple[str | None, str, str]] = Counter()
 
-    def open(self, run: str | None, targets: Mapping[str, Endpoint]) -> str:
+    def open(
+        self, run: str | None, targets: Mapping[str, Endpoint], account: Account | None = None
+    ) -> str:
         """Let a run in; give its token."""
         token = secrets.token_urlsafe(24)
-        self.passages[token] = Passage(run, targets)
+        self.passages[token] = Passage(run, targets, account or Account())
         return token
 
     async def close(self) -> None:
@@ -109,12 +114,14 @@ class Service:
                 "not_found",
                 f"{address!r} is not a task address, such as notes, notes[0] or polish#1/brief",
             )
+        passage.account.check()
         whose = (passage.run, address, agent)
         self._turns[whose] += 1
         wording = _wording(request)
         call = Call(*whose, self._turns[whose], chat, form, request.body, wording)
         exchange = self.meter.begin(call, request.headers.get("user-agent", ""))
         passage.log.append(exchange)
+        passage.account.begin(exchange, passage.targets.get(agent))
         try:
             return await self._answer(call, exchange, passage, writer)
         except Rejection as rejection:

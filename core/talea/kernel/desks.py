@@ -160,16 +160,23 @@ class Pool:
 
 
 class Desks:
-    """The desks and pools of one run; `strategies` makes the strategies by name."""
+    """The desks and pools of one run; `strategies` makes the strategies by name, and `model` is
+    that of agents that name none."""
 
-    def __init__(self, plan: Plan, strategies: Mapping[str, Callable[[], Strategy]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        strategies: Mapping[str, Callable[[], Strategy]],
+        model: str | None = None,
+    ) -> None:
+        self._model = model
         self._agents: dict[str, Desk] = {}
         self._pools: dict[tuple[int, str | None, tuple[str, ...]], Pool] = {}
         self._rates: dict[str, Rate] = {}
         documents = {id(inner.workflow): inner.workflow for inner in plan.plans()}
         for document in documents.values():
             for name, agent in document.agents.items():
-                if agent.max_parallel is not None or _rates_of(document, name):
+                if agent.max_parallel is not None or self._rates_of(document, name):
                     self._desk(document, name)
         for inner in plan.plans():
             for step in inner.steps:
@@ -204,24 +211,24 @@ class Desks:
             agent = workflow.agents[name]
             rates = [
                 self._rates.setdefault(f"{id(workflow)}/{whose}", Rate(limits))
-                for whose, limits in _rates_of(workflow, name).items()
+                for whose, limits in self._rates_of(workflow, name).items()
             ]
             self._agents[key] = Desk(key, name, agent.max_parallel, rates)
         return self._agents[key]
 
+    def _rates_of(self, workflow: ir.Workflow, name: str) -> dict[str, ir.Rates]:
+        """Give the rates that an agent is held to, its own and its model's, by what they belong
+        to."""
+        agent = workflow.agents[name]
+        model = agent.model or workflow.model or self._model or ""
+        given = {f"agents/{name}": agent.limits}
+        if model in workflow.models:
+            given[f"models/{model}"] = workflow.models[model].limits
+        return {whose: limits for whose, limits in given.items() if limits is not None}
+
 
 def _key(workflow: ir.Workflow, step: Step) -> tuple[int, str | None, tuple[str, ...]]:
     return id(workflow), getattr(step.task, "pool", None), step.agents
-
-
-def _rates_of(workflow: ir.Workflow, name: str) -> dict[str, ir.Rates]:
-    """Give the rates that an agent is held to, its own and its model's, by what they belong to."""
-    agent = workflow.agents[name]
-    model = agent.model or workflow.model or ""
-    given = {f"agents/{name}": agent.limits}
-    if model in workflow.models:
-        given[f"models/{model}"] = workflow.models[model].limits
-    return {whose: limits for whose, limits in given.items() if limits is not None}
 
 
 _place = attrgetter("place")

@@ -18,6 +18,7 @@ from talea.kernel.people import Earlier
 from talea.kernel.places import Places
 from talea.kernel.tape import Tape
 from talea.kernel.threads import Threads
+from talea.limits import more_of, refuses_model_call
 from talea.result import plain_address
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ class Execution:
         self.past = past
         self.began = self.clock.time() - (past.elapsed if past else 0.0)
         self.usage = past.usage if past else Usage()
+        """As the framework reports it."""
+        self.metered: Callable[[], Usage] | None = None
+        """What the gateway has seen, what was used before the run was cut off included."""
         self.ledger: list[Event] = []
         self.totals: dict[str, Totals] = past.totals if past else {}
         self.crossed: Failure | None = None
@@ -168,16 +172,13 @@ class Execution:
             self.tell(Waited(self.now, address, waited))
 
     def refuses_model_call(self) -> str | None:
-        """Say why no further model call may be made; None if it may."""
-        limits, used = self.limits, self.usage
-        if limits.max_model_calls is not None and used.model_calls >= limits.max_model_calls:
-            return f"max_model_calls is {limits.max_model_calls}"
-        tokens = used.input_tokens + used.output_tokens
-        if limits.max_tokens is not None and tokens > limits.max_tokens:
-            return f"max_tokens is {limits.max_tokens}, and {tokens} are used"
-        if limits.max_cost is not None and (used.cost or 0.0) > limits.max_cost:
-            return f"max_cost is {limits.max_cost:g}, and {used.cost:g} is used"
-        return None
+        """Say why no further model call may be made; None if one may."""
+        return refuses_model_call(self.limits, self.used())
+
+    def used(self) -> Usage:
+        """Give what the run has used: as the framework reports it or, where that is more, as the
+        gateway has seen it."""
+        return self.usage if self.metered is None else more_of(self.usage, self.metered())
 
     def start(self, root: Run) -> None:
         """Begin the run's own time limit."""

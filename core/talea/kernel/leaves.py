@@ -112,9 +112,13 @@ def _finish_agent(cell: Cell, answer: AgentAnswer) -> Any:
 def _fail_agent(cell: Cell, error: Exception) -> Exception:
     if cell.call is not None and cell.call.unanswered:
         return Waits()
-    if cell.call is not None and cell.call.failure is not None:
-        return cell.call.failure  # Whatever the framework made of it.
-    return error if isinstance(error, ExpressionError) else to_task_error(error)
+    if isinstance(error, ExpressionError):
+        return error
+    # What the call itself says goes before whatever the framework made of it.
+    failure = (cell.call and cell.call.failure) or to_task_error(error)
+    if failure.type is ErrorType.LIMIT_EXCEEDED:
+        cell.run.execution.cross(cell, failure.message)  # It may be the gateway's word.
+    return failure
 
 
 def _start_ask(cell: Cell, number: int, via: Via) -> Awaitable[Any]:

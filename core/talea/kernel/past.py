@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from talea.events import Event, InnerStarted, Status, TaskEnded, Usage
@@ -125,6 +125,12 @@ class Past:
         for address in [one for one in self.questions if self._is_over(one)]:
             del self.questions[address]
         self._add_up()
+
+    def used_by_address(self) -> dict[str, Usage]:
+        """Give what was used, by the addresses of tasks without `#n`, and at "" by the run."""
+        known = {address: total.usage for address, total in self.totals.items()}
+        used = {address: replace(usage) for address, usage in known.items() if usage is not None}
+        return used | {"": replace(self.usage)}
 
     # While it goes on -------------------------------------------------------------------------
 
