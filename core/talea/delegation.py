@@ -77,7 +77,7 @@ class Wording:
             data = json.loads(text)
             tools = {str(name): [*map(str, arguments)] for name, arguments in data["tools"].items()}
             members = {str(name): str(id) for name, id in data["members"].items()}
-        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("no wording") from error
         if not tools or any(len(arguments) < 2 for arguments in tools.values()):
             raise ValueError("no tool, or one without a member and a task")

@@ -18,6 +18,7 @@ from .blocks import ROOT, blocks_of
 FOLDER = ROOT / "docs" / "frameworks"
 BRIEF = FOLDER / "brief.yaml"
 LETTER = FOLDER / "letter.yaml"
+DESK = FOLDER / "desk.yaml"
 INPUTS = {"topic": "owls", "regions": ["Europe", "Asia"]}
 OF_CREWAI = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its own code
 
@@ -90,7 +91,7 @@ def test_langgraph_by_hand(server: Gateway) -> None:
 
 @OF_CREWAI
 def test_a_crew_by_hand(server: Gateway, crewai: None) -> None:
-    names, _ = by_hand("crewai.md")
+    names, _, _ = by_hand("crewai.md")
     mine, theirs = names["crew"], talea.compile(LETTER, "crewai")(offline=True)
 
     def shown(crew: Any) -> Any:
@@ -109,8 +110,25 @@ def test_a_crew_by_hand(server: Gateway, crewai: None) -> None:
 
 
 @OF_CREWAI
+def test_a_team_by_hand(server: Gateway, crewai: None) -> None:
+    _, names, _ = by_hand("crewai.md")
+    mine, theirs = names["crew"], talea.compile(DESK, "crewai")(offline=True)
+
+    def shown(crew: Any) -> Any:
+        agents = [crew.manager_agent, *crew.agents]
+        tasks = [(task.name, task.expected_output, task.agent) for task in crew.tasks]
+        told = [(agent.role, agent.goal, agent.backstory) for agent in agents]
+        return crew.process, told, tasks
+
+    assert shown(mine) == shown(theirs)
+    ended, expected = mine.kickoff(inputs={"topic": "owls"}), theirs.kickoff()
+    assert ended.raw == expected.raw
+    assert ended.token_usage == expected.token_usage
+
+
+@OF_CREWAI
 def test_a_flow_by_hand(server: Gateway, crewai: None) -> None:
-    _, names = by_hand("crewai.md")
+    _, _, names = by_hand("crewai.md")
     mine, theirs = names["Brief"], talea.compile(BRIEF, "crewai")
 
     def shown(flow: Any) -> Any:

@@ -70,8 +70,8 @@ class CrewAIAdapter(Adapter[Compiled]):
         Feature.ON_FAILURE: _kernel("CrewAI stops at the first error and lets siblings run on"),
         Feature.LIMITS: _kernel("counted before each model call"),
         Feature.TEAM: _native(
-            "a Crew with the hierarchical process, whose manager has CrewAI's own tools, led through"
-            " talea's kernel; members who hand over are emulated, for which CrewAI has nothing"
+            "a Crew with the hierarchical process; the manager's tools are CrewAI's own, and lead"
+            " through talea's kernel. Members who hand over are emulated: CrewAI has no such thing"
         ),
         Feature.HIERARCHICAL: _native(
             "a Crew with the hierarchical process, as for a team with a manager"

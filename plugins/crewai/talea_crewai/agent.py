@@ -6,7 +6,7 @@ A manager's task is the only one of a hierarchical CrewAI `Crew`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
@@ -47,8 +47,11 @@ class _Tool(BaseTool):
         return conversation.await_result(conversation.call_tool(arguments[CALL_ID]))
 
 
-async def answer(call: AgentCall, step: Step | None = None) -> AgentAnswer:
-    """Let an agent answer. `step` is the task of a crew, where it belongs to one.
+async def answer(
+    call: AgentCall, step: Step | None = None, count: Callable[[Model], None] | None = None
+) -> AgentAnswer:
+    """Let an agent answer. `step` is the task of a crew, where it belongs to one; `count` is told
+    of the model once it has been used.
 
     Raises `TaskError`, or the model client's own error.
     """
@@ -62,10 +65,11 @@ async def answer(call: AgentCall, step: Step | None = None) -> AgentAnswer:
     context = _DIVIDER.join(text for _, text in call.context) if piece is None else piece.context
     shown = hide_braces(context) or None
     broken: Exception | None = None
+    model = Model.of(conversation)
     async with places():
         try:
             with quiet():
-                agent, tools = _agent(conversation), _tools(conversation)
+                agent, tools = _agent(conversation, model), _tools(conversation)
                 if isinstance(agent, Manager):
                     await lead(agent, own, shown, tools, has_crew=step is not None)
                 else:
@@ -74,6 +78,8 @@ async def answer(call: AgentCall, step: Step | None = None) -> AgentAnswer:
             broken = error
         finally:
             await conversation.close()
+            if count is not None:
+                count(model)
     reply = conversation.result(broken)
     if reply.refusal:
         return AgentAnswer(output=None, refusal=reply.refusal)
@@ -83,12 +89,12 @@ async def answer(call: AgentCall, step: Step | None = None) -> AgentAnswer:
     return AgentAnswer(output=text, conversation=conversation.history)
 
 
-def _agent(conversation: Conversation) -> FreshAgent:
+def _agent(conversation: Conversation, model: Model) -> FreshAgent:
     call = conversation.call
     kind = Manager if call.members else FreshAgent
     agent = kind(
         **texts(call.name, call.agent),
-        llm=Model.of(conversation),
+        llm=model,
         # The kernel counts turns, and ends the attempt before CrewAI asks for a last answer.
         max_iter=call.max_turns + 1,
         max_retry_limit=0,

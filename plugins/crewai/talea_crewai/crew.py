@@ -1,4 +1,7 @@
-"""A sequence of agents as a CrewAI crew: a `Task` for each task, an `Agent` for each agent."""
+"""A sequence of agents as a CrewAI crew: a `Task` for each task, an `Agent` for each agent.
+
+Where one manager and its members answer every task, the crew's process is hierarchical.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ from talea.result import Result
 from talea_crewai.agent import answer
 from talea_crewai.blueprint import SETTINGS, Blueprint
 from talea_crewai.clients import Clients
-from talea_crewai.framework import Agent, Crew, CrewOutput, Process, Task, TaskOutput
+from talea_crewai.framework import Crew, CrewOutput, Process, Task, TaskOutput
 from talea_crewai.fresh import EXPECTED, Step
+from talea_crewai.hierarchy import shown_members
 from talea_crewai.model import Mute
 from talea_crewai.shown import NoLog, ShownAgent
+from talea_crewai.styles import led_by
 
 
 class CrewTask(Step):
@@ -31,16 +36,17 @@ class CrewTask(Step):
     _index: int = PrivateAttr()
     _owner: WorkflowCrew = PrivateAttr()
     _agent: ShownAgent = PrivateAttr()
+    _is_answered: bool = PrivateAttr(default=False)
 
     @classmethod
     def of(cls, step: PlanStep, agent: ShownAgent, context: list[Task]) -> CrewTask:
-        """Make the task of a plan's step."""
-        task = cast("ir.AgentTask", step.task)
+        """Make the task of a plan's step; one of a team is nobody's, and its manager gets it."""
+        task = cast("ir.AgentTask | ir.TeamTask", step.task)
         made = cls(
             name=step.id,
             description=task.prompt or "-",
             expected_output=task.expected_output or EXPECTED,
-            agent=agent,
+            agent=agent if step.team is None else None,
             context=context,
         )
         made._index, made._agent = step.index, agent
@@ -74,13 +80,16 @@ class CrewTask(Step):
         return self.output
 
     async def answer(self, call: AgentCall) -> AgentAnswer:
-        """Let a fresh agent answer, and count what it used as this one's."""
+        """Let a fresh agent answer, and count what it used as its that the crew shows."""
+        shown = self._owner.shown.get(call.name, self._agent)
+        count = cast("Mute", shown.llm).count
+        if self._is_answered:
+            return await answer(call, count=count)  # A member, who is asked by the manager.
+        self._is_answered = True
         try:
-            return await answer(call, self)
+            return await answer(call, self, count)
         finally:
-            fresh = self.agent
-            if isinstance(fresh, Agent) and fresh is not self._agent:
-                cast("Mute", self._agent.llm).count(fresh.llm)
+            self._is_answered = False
 
     async def ask(self, call: AskCall) -> Any:
         """Leave questions to the run."""
@@ -99,6 +108,7 @@ class WorkflowCrew(Crew):
 
     _task_output_handler: Any = PrivateAttr(default_factory=NoLog)
     _factory: CrewFactory = PrivateAttr()
+    _shown: dict[str, ShownAgent] = PrivateAttr(default_factory=dict[str, ShownAgent])
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
     _run: Run | None = PrivateAttr(default=None)
     _used: bool = PrivateAttr(default=False)
@@ -107,11 +117,15 @@ class WorkflowCrew(Crew):
 
     @classmethod
     def of(
-        cls, factory: CrewFactory, given: dict[str, Any], settings: dict[str, Any]
+        cls,
+        factory: CrewFactory,
+        shown: dict[str, ShownAgent],
+        given: dict[str, Any],
+        settings: dict[str, Any],
     ) -> WorkflowCrew:
         """Make a crew; with its settings the factory makes another one like it."""
         crew = cls(**given)
-        crew._factory, crew._settings = factory, settings
+        crew._factory, crew._shown, crew._settings = factory, shown, settings
         for task in crew.tasks:
             cast("CrewTask", task).join(crew)
         return crew
@@ -120,6 +134,11 @@ class WorkflowCrew(Crew):
     def blueprint(self) -> Blueprint:
         """What the crew was made from."""
         return self._factory.blueprint
+
+    @property
+    def shown(self) -> dict[str, ShownAgent]:
+        """The agents that the crew shows, by id."""
+        return self._shown
 
     @property
     def current_run(self) -> Run:
@@ -192,22 +211,25 @@ class CrewFactory:
         """Make a crew; the settings are those of `talea.run`, others go to CrewAI's `Crew`."""
         plan = self.blueprint.plan
         own = {name: settings.pop(name) for name in SETTINGS & settings.keys()}
-        agents = _agents(plan)
+        team = led_by(plan)
+        agents = _agents(plan) if team is None else _team(plan.workflow, team)
         tasks: dict[str, CrewTask] = {}
         for i in plan.order:
             step = plan.steps[i]
             context: list[Task] = [tasks[other] for other in step.context if other in tasks]
-            tasks[step.id] = CrewTask.of(step, agents[step.agents[0]], context)
+            name = step.agents[0] if team is None else cast("str", team.manager)
+            tasks[step.id] = CrewTask.of(step, agents[name], context)
         given: dict[str, Any] = {
             "name": plan.name,
-            "agents": list(agents.values()),
+            "agents": [agents[name] for name in (agents if team is None else team.members)],
             "tasks": list(tasks.values()),
-            "process": Process.sequential,
+            "process": Process.sequential if team is None else Process.hierarchical,
+            "manager_agent": None if team is None else agents[cast("str", team.manager)],
             "verbose": False,
             "cache": False,
             "tracing": False,
         }
-        return WorkflowCrew.of(self, given | settings, own | settings)
+        return WorkflowCrew.of(self, agents, given | settings, own | settings)
 
 
 def _agents(plan: Plan) -> dict[str, ShownAgent]:
@@ -217,7 +239,19 @@ def _agents(plan: Plan) -> dict[str, ShownAgent]:
     for i in plan.order:
         for name in plan.steps[i].agents:
             if name not in found:
-                agent = document.agents[name]
-                model = agent.model or document.model or "talea"
-                found[name] = ShownAgent.of(name, agent, model)
+                found[name] = ShownAgent.of(name, document.agents[name], _model(document, name))
     return found
+
+
+def _team(document: ir.Workflow, team: ir.Team) -> dict[str, ShownAgent]:
+    """Make the manager and the members that a hierarchical crew shows."""
+    manager = cast("str", team.manager)
+    members = {name: document.agents.get(name) or document.teams[name] for name in team.members}
+    models = {name: _model(document, name) for name in team.members}
+    shown = ShownAgent.of(manager, document.agents[manager], _model(document, manager))
+    return {manager: shown, **shown_members(members, models)}
+
+
+def _model(document: ir.Workflow, name: str) -> str:
+    agent = document.agents.get(name)
+    return (agent and agent.model) or document.model or "talea"

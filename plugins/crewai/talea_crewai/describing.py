@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from talea import ir
 from talea.plan import Plan, Step
 from talea_crewai.clients import AGENTS_AT_ONCE
 from talea_crewai.stages import Stage, cut
-from talea_crewai.styles import is_sequence, style_inside, style_of
+from talea_crewai.styles import is_sequence, led_by, style_inside, style_of
 
 _WORK = {
     "tool": "calls the tool",
@@ -30,6 +31,11 @@ def describe(plan: Plan, wanted: str) -> dict[str, str]:
 
 def _crew(plan: Plan) -> str:
     words = f"a Crew of {_count(len(plan.steps), 'Task')}, one after another"
+    if (team := led_by(plan)) is not None:
+        words = (
+            f"a Crew with the hierarchical process, of {_count(len(plan.steps), 'Task')}, one"
+            f" after another: its manager is the Agent {team.manager!r}"
+        )
     if not is_sequence(plan):
         words += ", though some could run side by side, as they do with style=flow"
     return words + _cost_of_agents(plan)
@@ -52,7 +58,7 @@ def _flow(plan: Plan, stages: list[Stage]) -> str:
 
 
 def _cost_of_agents(plan: Plan) -> str:
-    if not any(step.kind == "agent" for inner in plan.plans() for step in inner.steps):
+    if not any(step.kind in ("agent", "team") for inner in plan.plans() for step in inner.steps):
         return ""
     return (
         "; each attempt of an agent has an Agent of its own, as one cannot run twice at once, and"
@@ -61,7 +67,10 @@ def _cost_of_agents(plan: Plan) -> str:
 
 
 def _task_of_crew(step: Step) -> str:
-    words = f"a Task of {_agent(step)}, a fresh one for each attempt"
+    if step.team is not None:
+        words = f"a Task of {_team(step.team)}"
+    else:
+        words = f"a Task of {_agent(step)}, a fresh one for each attempt"
     return words + _rest(step)
 
 
@@ -73,6 +82,14 @@ def _task_of_flow(step: Step, at: int, stage: Stage, inside: str) -> str:
 def _work(step: Step, inside: str) -> str:
     if step.kind == "agent":
         return f"has {_agent(step)}, a fresh one for each attempt, carry out a Task"
+    if step.team is not None and step.team.manager is not None:
+        return (
+            f"kicks off a Crew with the hierarchical process, of {_team(step.team)}, for each"
+            " attempt"
+        )
+    if step.team is not None:
+        members = ", ".join(map(repr, step.team.members))
+        return f"has the Agents {members} carry out a Task, each until it hands over"
     if step.plan is None:
         return _WORK[step.kind]
     what = "the workflow" if step.kind == "workflow" else "what is inside"
@@ -83,6 +100,10 @@ def _agent(step: Step) -> str:
     if step.balance is None:
         return f"the Agent {step.agents[0]!r}"
     return f"whichever Agent is chosen of {', '.join(map(repr, step.agents))}"
+
+
+def _team(team: ir.Team) -> str:
+    return f"the manager {team.manager!r} with the members {', '.join(map(repr, team.members))}"
 
 
 def _rest(step: Step) -> str:
@@ -102,6 +123,8 @@ def _emulated(step: Step) -> str:
         "timeout": step.timeout is not None,
     }
     done = [name for name, there in present.items() if there]
+    if step.team is not None and step.team.manager is None:
+        done.insert(0, "handing over")
     return f"; by talea's kernel: {', '.join(done)}" if done else ""
 
 

@@ -97,9 +97,9 @@ class Model(OpenAICompletion):
         conversation = self._conversation
         call = conversation.call
         said = conversation.messages_for_model(messages)
-        offered = [*map(_offer, conversation.own_tools), *_delegating(conversation, tools)]
+        to_delegate = [*_to_delegate(conversation, tools)]
         while True:
-            reply = conversation.reply = await self._ask(said, offered)
+            reply = conversation.reply = await self._ask(said, to_delegate)
             said.append(reply.message())
             conversation.history = said
             if not reply.tool_calls or call.tools:
@@ -108,13 +108,15 @@ class Model(OpenAICompletion):
                 text = await conversation.answer_tool_call(asked)
                 said.append({"role": "tool", "tool_call_id": asked["id"], "content": text})
 
-    async def _ask(self, said: list[Message], offered: list[Message]) -> Reply:
+    async def _ask(self, said: list[Message], to_delegate: list[Message]) -> Reply:
         """Make one model call."""
         conversation = self._conversation
         call = conversation.call
-        params = self._prepare_completion_params(cast("Any", said))
-        if offered:
-            params["tools"] = offered
+        # What CrewAI offers itself is worded by CrewAI, to the last word.
+        params = self._prepare_completion_params(cast("Any", said), to_delegate or None)
+        if call.tools:
+            own = map(_offer, conversation.own_tools)
+            params["tools"] = [*own, *params.get("tools", ())]
         if conversation.wording is not None and call.endpoint.is_gateway:
             params["extra_headers"] = {HEADER: conversation.wording.dumps()}
         client: AsyncOpenAI = self._get_async_client()
@@ -182,8 +184,8 @@ def _offer(tool: AgentTool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _delegating(conversation: Conversation, tools: Sequence[Message]) -> Iterator[Message]:
-    """Offer CrewAI's own tools of a manager as CrewAI does."""
+def _to_delegate(conversation: Conversation, tools: Sequence[Message]) -> Iterator[Message]:
+    """Give CrewAI's own tools of a manager."""
     wording = conversation.wording
     for tool in tools if wording is not None else ():
         function = tool["function"]

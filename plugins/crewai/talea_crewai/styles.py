@@ -1,16 +1,17 @@
-"""What a workflow becomes: a Crew where it is a sequence of agents, else a Flow."""
+"""What a workflow becomes: a Crew where it is a sequence of agents, or of one team, else a Flow."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+from talea import ir
 from talea.adapter import Options
 from talea.errors import Lack, UnsupportedError, UsageError
 from talea.plan import Plan
 
 HELP = {
     "style": "auto, crew or flow: what the workflow becomes. auto makes a Crew of a sequence of"
-    " agents, and a Flow of all else",
+    " agents, or of tasks of one manager's team, and a Flow of all else",
 }
 _STYLES = ("auto", "crew", "flow")
 
@@ -45,8 +46,15 @@ def style_of(plan: Plan, wanted: str) -> str:
     """Say what a plan becomes: `crew` or `flow`."""
     if wanted != "auto":
         return wanted
-    agents = all(step.kind == "agent" and step.for_each is None for step in plan.steps)
-    return "crew" if plan.steps and agents and is_sequence(plan) else "flow"
+    mapped = any(step.for_each is not None for step in plan.steps)
+    return "crew" if not mapped and _fits_crew(plan) and is_sequence(plan) else "flow"
+
+
+def led_by(plan: Plan) -> ir.Team | None:
+    """Give the team that answers all tasks of a plan, if it has a manager; else None."""
+    team = plan.steps[0].team if plan.steps else None
+    led = team is not None and team.manager is not None
+    return team if led and all(step.team == team for step in plan.steps) else None
 
 
 def is_sequence(plan: Plan) -> bool:
@@ -55,11 +63,17 @@ def is_sequence(plan: Plan) -> bool:
     return all(before in plan.steps[i].dependencies for before, i in pairwise(order))
 
 
+def _fits_crew(plan: Plan) -> bool:
+    agents = bool(plan.steps) and all(step.kind == "agent" for step in plan.steps)
+    return agents or led_by(plan) is not None
+
+
 def _refuse_as_crew(plan: Plan) -> None:
     """Raise `UnsupportedError` that names every task that cannot be one of a crew."""
-    reason = "a Crew's task needs an agent; `style=flow` runs it"
+    if _fits_crew(plan):
+        return
+    reason = "a Crew's tasks need agents, or all one manager's team; `style=flow` runs it"
     lacks = [Lack(step.id, step.kind, reason) for step in plan.steps if step.kind != "agent"]
     if not plan.steps:
         lacks = [Lack(plan.name, "tasks", "a Crew needs a task; `style=flow` runs it")]
-    if lacks:
-        raise UnsupportedError("crewai", lacks)
+    raise UnsupportedError("crewai", lacks)
