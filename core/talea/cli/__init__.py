@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("run:run", "Run a workflow."),
     "resume": ("resume:resume", "Go on with a run that was cut off, or waits for an answer."),
     "compare": ("compare:compare", "Run a workflow on several frameworks, and say which suits it."),
+    "view": ("view:view", "Show past comparisons in a browser, on this machine alone."),
     "runs": ("runs:runs", "List, show and prune the runs of a journal."),
     "validate": ("validate:validate", "Check workflows without running them."),
     "explain": (

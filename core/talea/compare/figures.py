@@ -162,12 +162,13 @@ def _lines(row: Row, figures: Figures) -> Html:
     more = row.more(figures)
     found = figures.against.get(row.metric) if row.metric and row.main(figures) else None
     return join(
-        join(" ", tag("span", found.words, class_=_kind(found))) if found else None,
+        join(" ", tag("span", found.words, class_=kind(found))) if found else None,
         tag("span", more, class_="more") if more else None,
     )
 
 
-def _kind(found: Difference) -> str:
+def kind(found: Difference) -> str:
+    """Give the classes that a difference is shown by."""
     return {"more": "apart worse", "less": "apart better"}.get(found.verdict, "apart")
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -64,6 +65,20 @@ def _html(part: str) -> str:
     return part if isinstance(part, Html) else escape(visible(part))
 
 
+def header(name: str, above: str, about: str | None, facts: Mapping[str, str]) -> Html:
+    """Make the head of a page: its name, a line above it, and facts below."""
+    switch = tag("button", "Dark", type="button", id="theme", class_="plain", hidden=True)
+    told = [join(tag("span", f"{key} ", tag("b", value)), " ") for key, value in facts.items()]
+    return tag(
+        "header",
+        tag("div", tag("p", above, class_="kicker"), switch, class_="line"),
+        tag("h1", name),
+        tag("p", about, class_="about") if about else None,
+        tag("p", *told, class_="facts") if told else None,
+        class_="top wide",
+    )
+
+
 def title(words: str, about: str | None = None) -> Html:
     """Head a part of a page; a section is named by it."""
     name = words.lower()
@@ -114,9 +129,17 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+@dataclass(slots=True, frozen=True)
+class Page:
+    """A whole page, and the policy that stands in it: a server sends it as well."""
+
+    html: str
+    policy: str
+
+
 def document(
     title: str, *body: str, scripts: tuple[str, ...] = ("theme.js",), forms: bool = False
-) -> str:
+) -> Page:
     """Make a whole page of its body and these scripts, which run as one, in this order."""
     style = asset("page.css")
     script = "\n".join(asset(name) for name in scripts)
@@ -124,11 +147,12 @@ def document(
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{escape(allowed)}">'),
+        tag("meta", http_equiv="Content-Security-Policy", content=allowed),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", title),
         tag("style", Html(style)),
     )
     program = tag("script", Html(script), type="module")
-    return f'<!doctype html>\n<html lang="en">{head}\n{tag("body", *body, program)}</html>\n'
+    inside = tag("body", *body, program)
+    return Page(f'<!doctype html>\n<html lang="en">{head}\n{inside}</html>\n', allowed)

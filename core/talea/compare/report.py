@@ -13,7 +13,7 @@ from talea.compare import figures, prompts
 from talea.compare.agreement import Agreement
 from talea.compare.answer import answer
 from talea.compare.background import colours_of, mode_of, setup, workflow
-from talea.compare.page import Html, counted, data, document, join, tag, title
+from talea.compare.page import Html, Page, counted, data, document, header, join, tag, title
 from talea.compare.record import Comparison, RunRecord
 from talea.compare.statistics import OUTPUTS, Summary, summarise
 from talea.errors import UsageError
@@ -31,8 +31,13 @@ SCRIPTS = (
 _DATA = re.compile(r'<script type="application/json" id="comparison">([^<]*)</script>')
 
 
-def to_html(comparison: Comparison, *, back: str | None = None) -> str:
-    """Give the report: one page. `back` is the address of a list that it belongs to."""
+def to_html(comparison: Comparison) -> str:
+    """Give the report: one page that needs no network."""
+    return make_report(comparison).html
+
+
+def make_report(comparison: Comparison, back: str | None = None) -> Page:
+    """Make the report's page. `back` is the address of the list that it belongs to."""
     summary = summarise(comparison)
     kept = prompts.readings(comparison)
     reading = {
@@ -64,7 +69,7 @@ def to_html(comparison: Comparison, *, back: str | None = None) -> str:
     return document(
         f"{comparison.outline.name}: {names_of(comparison)} compared",
         tag("a", "To the content", href="#main", class_="skip"),
-        header(comparison, back),
+        _header(comparison, back),
         _ways(list(shown)),
         main,
         tag(
@@ -99,33 +104,18 @@ def when(comparison: Comparison) -> str:
     return comparison.began[:16].replace("T", " ")
 
 
-def header(comparison: Comparison, back: str | None) -> Html:
-    """Make the head of the page: the workflow, and what was done."""
+def _header(comparison: Comparison, back: str | None) -> Html:
     cases, repeat = len(comparison.cases), comparison.settings.repeat
     facts = {
         "When": when(comparison),
         "Runs": f"{len(comparison.runs)} ({counted(cases, 'case')} × {counted(repeat, 'repeat')})",
         "Models": mode_of(comparison),
     }
-    kicker = tag("a", "All comparisons", href=back) if back else "Frameworks compared on"
-    return tag(
-        "header",
-        tag(
-            "div",
-            tag("p", kicker, class_="kicker"),
-            tag("button", "Dark", type="button", id="theme", class_="plain switch", hidden=True),
-            class_="line",
-        ),
-        tag("h1", comparison.outline.name),
-        tag("p", comparison.outline.description, class_="about")
-        if comparison.outline.description
-        else None,
-        tag(
-            "p",
-            *(join(tag("span", f"{name} ", tag("b", value)), " ") for name, value in facts.items()),
-            class_="facts",
-        ),
-        class_="top wide",
+    return header(
+        comparison.outline.name,
+        tag("a", "All comparisons", href=back) if back else "Frameworks compared on",
+        comparison.outline.description,
+        facts,
     )
 
 
