@@ -17,7 +17,7 @@ Answer = tuple[bool, str | None]
 """Whether a check passed, and what was found instead."""
 
 
-def look(function: Callable[..., Any], value: Any) -> Answer:
+def look(function: Callable[[Any], Any], value: Any) -> Answer:
     """Have a function judge a value, which it may change without harm.
 
     It gives true or false, or one of them with a reason, or nothing where it asserts. An exception
