@@ -88,13 +88,22 @@ def test_fault_rules_load(block: Block) -> None:
     assert loads_faults(block.code, name=block.where).rules
 
 
+@pytest.mark.parametrize("block", blocks("yaml", ["cases"]))
+def test_cases_load(block: Block, tmp_path: Path) -> None:
+    from talea.compare.cases import read_cases
+
+    (tmp_path / "cases.yaml").write_text(block.code, "utf-8")
+    plan = make_plan(talea.load(ROOT / "examples/01_market_brief/workflow.yaml"))
+    assert read_cases(tmp_path / "cases.yaml", plan, functions=["is_polite"])
+
+
 def commands() -> list[Any]:
     """List the `talea …` commands of all shell blocks, as their arguments."""
     found: list[Any] = []
     for parameter in blocks("sh"):
         (block,) = parameter.values
         for line in block.code.replace("\\\n", " ").splitlines():
-            if match := re.search(r"(?:^| run (?:--no-dev )?)talea (.*)", line):
+            if match := re.search(r"(?:^| run (?:--no-dev |--group \S+ )*)talea (.*)", line):
                 found.append(
                     pytest.param(
                         shlex.split(match[1], comments=True), id=f"{block.where} {match[1][:40]}"
@@ -104,7 +113,8 @@ def commands() -> list[Any]:
 
 
 @pytest.mark.parametrize("arguments", commands())
-def test_commands_work(arguments: list[str]) -> None:
+def test_commands_work(arguments: list[str], tmp_path: Path) -> None:
+    arguments = [str(tmp_path / one) if one == "report.html" else one for one in arguments]
     files = [text for text in arguments if text.endswith((".yaml", ".py"))]
     if not files or not all((ROOT / text).exists() for text in files):
         parent = click.Context(cli, **cli.context_settings)
@@ -124,12 +134,12 @@ def test_commands_work(arguments: list[str]) -> None:
 
 
 def test_commands_of_the_quick_start_set_everything_up() -> None:
-    """Both commands stand alone: each begins from nothing but Python and pip."""
+    """The comparison and the tests stand alone: each begins from nothing but Python and pip."""
     text = (ROOT / "README.md").read_text("utf-8")
     quick = text[text.index("## Quick start") : text.index("## A workflow")]
     shells = [match["code"] for match in BLOCK.finditer(quick) if match["language"] == "sh"]
-    assert len(shells) == 2
-    for shell in shells:
+    assert len(shells) == 3
+    for shell in (shells[0], shells[2]):
         assert shell.startswith(
             "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv run "
         )

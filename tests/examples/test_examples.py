@@ -258,18 +258,37 @@ def test_python_api() -> None:
     ]
 
 
-def test_comparison() -> None:
-    told = script("07_compare.py", "examples/03_sequential", "--rounds", "2")
-    assert re.search(r"^simple +succeeded +\S+s +\S+s +2 +325\+110$", told, re.MULTILINE)
-    assert "outputs are different" not in told
+READY = [info.name for info in talea.frameworks() if info.status == "ready"]
 
 
-def test_comparison_says_what_is_refused_or_missing(tmp_path: Path) -> None:
-    (tmp_path / "workflow.yaml").write_text(
-        "talea: 1\nname: t\nmodel: openai/x\nagents: {a: {}, b: {}}\n"
-        "tasks: {t: {team: {manager: a, members: [b]}, prompt: Hello}}\n"
-    )
-    told = script("07_compare.py", str(tmp_path))
-    for info in talea.frameworks():
-        line = next(line for line in told.splitlines() if line.startswith(info.name))
-        assert re.search("refused: team|missing: pip install|succeeded|failed", line)
+def test_comparison(tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    told = script("07_compare.py", "examples/03_sequential", "--repeat", "2", "--out", str(out))
+    for name in READY:
+        assert re.search(rf"^{name} +2/2 +\S+ s, of which \S+ s framework$", told, re.MULTILINE)
+    assert f"All {2 * len(READY)} runs succeeded" in told
+    assert out.read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_comparison_under_faults() -> None:
+    told = script("11_compare_faults.py")
+    parts = dict(part.split("\n", 1) for part in told.strip().split("\n\n"))
+    ends = {
+        "none": ("succeeded", 2, 0),
+        "the first draft meets a rate limit": ("succeeded", 3, 1),
+        "two drafts break off": ("succeeded", 4, 2),
+        "no draft ever comes": ("failed: server_error", 3, 2),
+        "titles are garbage": ("succeeded", 2, 0),
+    }
+    assert parts.keys() == ends.keys()
+    for name, (end, calls, retries) in ends.items():
+        for framework in READY:
+            line = rf"^  {framework} +{end} +{calls} calls, {retries} retries"
+            assert re.search(line, parts[name], re.MULTILINE), parts[name]
+
+
+def test_comparison_of_parallelism() -> None:
+    told = script("12_cost_of_parallelism.py", "--items", "2", "--repeat", "1")
+    assert told.count("at a time") == 2
+    for name in READY:
+        assert len(re.findall(rf"^  {name} +\S+ s, \S+ × the model", told, re.MULTILINE)) == 2

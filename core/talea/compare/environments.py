@@ -58,7 +58,8 @@ def held_back(distribution: str, others: Sequence[str]) -> list[str]:
     Only a registry knows whether there is a newer one that they keep out, and none is asked.
     """
     own = _closure(distribution)
-    watched = own & ({name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED)
+    watched = {name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED
+    watched &= own - {"talea"}
     around = {name for other in others for name in _closure(other)}
     tightest: dict[str, tuple[tuple[int, ...], str, str]] = {}
     for other in sorted(around - own):
