@@ -156,7 +156,7 @@ def test_what_does_not_hold_fails_and_says_what_was_found(check: Any, found: str
 
 
 def test_long_values_are_cut_and_long_texts_shown_where_they_part() -> None:
-    outputs = {"article": {}, "text": "a" * 500 + "b"}
+    outputs: dict[str, Any] = {"article": {}, "text": "a" * 500 + "b"}
     run = DONE.model_copy(update={"outputs": outputs})
     told = why({**TEXT, "equals": "a" * 500 + "c"}, run=run)
     assert told == 'from character 490 on "aaaaaaaaaab", not "aaaaaaaaaac"'

@@ -1,0 +1,350 @@
+"""Gates, with regressions planted: each fails where it should, and lets everything else through."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from talea import UsageError
+from talea.compare.gates import Gate, check_gates, read_measures, read_share
+from talea.compare.record import (
+    Call,
+    Case,
+    Comparison,
+    Contender,
+    Machine,
+    Outline,
+    Problem,
+    RunRecord,
+    Settings,
+    Split,
+    Used,
+    Verdict,
+)
+
+Change = Callable[[str, str, int], Mapping[str, Any]]
+KEYS = ("simple", "langgraph")
+MACHINE = Machine(
+    system="Linux", processor="some", cores=2, memory=None, python="3.11.9", talea="0.1.0"
+)
+SETTINGS = Settings(mode="offline", repeat=10, warmup=1, seed=0, timeout=60)
+
+
+def made(
+    change: Change = lambda _key, _case, _repeat: {},
+    *,
+    cases: tuple[str, ...] = ("a", "b"),
+    repeat: int = 10,
+    keys: tuple[str, ...] = KEYS,
+    noise: float = 0.05,
+    slower: float = 1.0,
+    seed: int = 1,
+    mode: str = "offline",
+    **more: Any,
+) -> Comparison:
+    """Make a comparison. `change` gives what is different in a run: by key, case and repeat."""
+    chance = random.Random(seed)
+
+    def run(key: str, case: str, number: int) -> RunRecord:
+        changed = dict(change(key, case, number))
+        took = 0.2 if key == "simple" else 0.3
+        took *= slower * (3 if case == "b" else 1) * changed.pop("slower", 1.0)
+        took *= 1 + abs(chance.gauss(0, noise))
+        usual: dict[str, Any] = {
+            "status": "succeeded",
+            "duration": took,
+            "split": Split(framework=took / 4),
+            "cpu": took / 2,
+            "used": Used(model_calls=3, input_tokens=100, output_tokens=20, cost=0.01),
+            "calls": (call(1000),),
+        }
+        return RunRecord(framework=key, case=case, repeat=number, order=0, **{**usual, **changed})
+
+    return Comparison(
+        began="2026-01-02T03:04:05+00:00",
+        seconds=1.0,
+        outline=Outline(name="flow"),
+        settings=SETTINGS.model_copy(update={"mode": mode, "repeat": repeat}),
+        machine=more.pop("machine", MACHINE),
+        contenders=more.pop("contenders", tuple(Contender(key=key, framework=key) for key in keys)),
+        cases=more.pop("given", tuple(Case(id=case) for case in cases)),
+        runs=tuple(
+            run(key, case, number) for number in range(repeat) for case in cases for key in keys
+        ),
+        **more,
+    )
+
+
+def call(characters: int) -> Call:
+    return Call(
+        address="a", agent="a", turn=1, model="m", status=200, began=0, duration=0,
+        prompt_characters=characters,
+    )  # fmt: skip
+
+
+def only(key: str, **changed: Any) -> Change:
+    """Change every run of one framework."""
+    return lambda framework, _case, _repeat: changed if framework == key else {}
+
+
+def failing(key: str, share: float) -> Change:
+    """Have the first repeats of a framework fail a check, as a share of ten."""
+    verdict = (Verdict(check="title", passed=False, why="x"),)
+    return lambda framework, _case, repeat: (
+        {"verdicts": verdict} if framework == key and repeat < 10 * share else {}
+    )
+
+
+def failed(gates: list[Gate]) -> list[tuple[str | None, str]]:
+    return [(gate.framework, gate.name) for gate in gates if not gate.passed]
+
+
+def words(gates: list[Gate], key: str | None, name: str) -> str:
+    [found] = [gate.words for gate in gates if (gate.framework, gate.name) == (key, name)]
+    return found
+
+
+# The pass rate.
+
+
+@pytest.mark.parametrize(
+    ("wrong", "least", "fails"),
+    [(0.1, 0.9, False), (0.2, 0.9, True), (0.0, 1.0, False), (0.1, 1.0, True), (1.0, 0.0, False)],
+)
+def test_each_framework_is_held_to_the_pass_rate(wrong: float, least: float, fails: bool) -> None:
+    gates = check_gates(made(failing("langgraph", wrong)), fail_under=least)
+    assert [gate.framework for gate in gates] == list(KEYS)
+    assert failed(gates) == ([("langgraph", "pass rate")] if fails else [])
+
+
+def test_the_words_say_which_framework_and_how_much() -> None:
+    gates = check_gates(made(failing("langgraph", 0.3)), fail_under=0.9)
+    assert words(gates, "langgraph", "pass rate") == (
+        "langgraph: 14 of 20 runs passed (70%); at least 0.9 is asked for"
+    )
+
+
+def test_one_that_made_no_run_does_not_pass() -> None:
+    contenders = (
+        Contender(key="simple", framework="simple"),
+        Contender(key="crewai", framework="crewai", refused="it lacks loops"),
+        Contender(key="langgraph", framework="langgraph"),
+    )
+    gates = check_gates(made(keys=("simple",), contenders=contenders), fail_under=0.5)
+    assert failed(gates) == [("crewai", "pass rate"), ("langgraph", "pass rate")]
+    assert words(gates, "crewai", "pass rate") == "crewai took no part: it lacks loops"
+
+
+@given(st.integers(0, 10), st.floats(0, 1))
+def test_a_lower_bar_never_fails_what_a_higher_one_lets_through(wrong: int, least: float) -> None:
+    comparison = made(failing("simple", wrong / 10), cases=("a",))
+    strict = failed(check_gates(comparison, fail_under=least))
+    assert set(failed(check_gates(comparison, fail_under=least / 2))) <= set(strict)
+    assert bool(strict) == (10 - wrong < least * 10 - 1e-6) or abs(10 - wrong - least * 10) < 1e-6
+
+
+# The baseline.
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_alone_fails_nothing(seed: int) -> None:
+    gates = check_gates(made(seed=seed, noise=0.3), baseline=made(seed=seed + 100, noise=0.3))
+    assert failed(gates) == []
+
+
+def test_a_comparison_is_no_worse_than_itself() -> None:
+    comparison = made()
+    assert failed(check_gates(comparison, baseline=comparison, max_regression=0.0)) == []
+
+
+PLANTED: dict[str, dict[str, Any]] = {
+    "duration": {"slower": 1.3},
+    "tokens": {"used": Used(model_calls=3, input_tokens=130, output_tokens=20, cost=0.01)},
+    "model calls": {"used": Used(model_calls=4, input_tokens=100, output_tokens=20, cost=0.01)},
+    "cost": {"used": Used(model_calls=3, input_tokens=100, output_tokens=20, cost=0.013)},
+    "prompt characters": {"calls": (call(1300),)},
+}
+
+
+@pytest.mark.parametrize("mode", ["offline", "live"])
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_regression_fails_its_own_gate_alone(name: str, mode: str) -> None:
+    worse = made(only("langgraph", **PLANTED[name]), seed=2, mode=mode)
+    baseline = made(mode=mode)
+    assert failed(check_gates(worse, baseline=baseline)) == [("langgraph", name)]
+    assert failed(check_gates(worse, baseline=baseline, max_regression=0.5)) == []
+    assert failed(check_gates(baseline, baseline=worse)) == []  # it has become better
+
+
+def test_a_regression_that_is_allowed_passes() -> None:
+    worse = made(only("langgraph", slower=1.08, calls=(call(1099),)), seed=2, noise=0.02)
+    assert failed(check_gates(worse, baseline=made(noise=0.02))) == []
+
+
+@pytest.mark.parametrize("name", ["framework", "cpu"])
+def test_what_is_asked_for_is_looked_at(name: Any) -> None:
+    change = {"split": Split(framework=0.9)} if name == "framework" else {"cpu": 0.9}
+    worse = made(only("simple", **change))
+    assert failed(check_gates(worse, baseline=made())) == []
+    assert failed(check_gates(worse, baseline=made(), regress_on=[name])) == [("simple", name)]
+    assert failed(check_gates(worse, baseline=made(), regress_on=["tokens"])) == []
+
+
+def test_the_pass_rate_must_not_fall() -> None:
+    worse = made(failing("simple", 0.2))
+    assert failed(check_gates(worse, baseline=made())) == [("simple", "pass rate")]
+    assert failed(check_gates(worse, baseline=made(), max_regression=0.25)) == []
+    assert failed(check_gates(made(), baseline=worse)) == []
+
+
+def test_with_real_models_a_few_failures_more_are_chance() -> None:
+    some, many = (
+        made(failing("simple", 0.1), mode="live"),
+        made(failing("simple", 0.7), mode="live"),
+    )
+    assert failed(check_gates(some, baseline=made(mode="live"), max_regression=0.0)) == []
+    assert failed(check_gates(many, baseline=made(mode="live"))) == [("simple", "pass rate")]
+
+
+def test_runs_that_all_fail_are_no_good_times() -> None:
+    problem = Problem(type="timeout", message="late")
+    broken = made(only("simple", status="failed", error=problem))
+    gates = check_gates(broken, baseline=made(), regress_on=["duration"])
+    assert failed(gates) == [("simple", "duration")]
+    assert "no run succeeded, and some did then" in words(gates, "simple", "duration")
+
+
+def test_too_few_repeats_are_not_judged() -> None:
+    worse = made(only("simple", slower=3), repeat=2)
+    gates = check_gates(worse, baseline=made(repeat=2))
+    assert failed(gates) == []
+    assert words(gates, "simple", "duration") == (
+        "simple: duration: not judged: too few repeats to tell (4 of the 5 pairs it takes);"
+        " give --repeat 5 or more"
+    )
+
+
+def test_what_repeats_exactly_needs_one_run() -> None:
+    worse = made(only("simple", **PLANTED["tokens"]), repeat=1)
+    assert failed(check_gates(worse, baseline=made(repeat=1))) == [("simple", "tokens")]
+
+
+def test_something_out_of_nothing_is_a_regression() -> None:
+    nothing = made(lambda _key, _case, _repeat: {"used": Used(), "calls": ()})
+    gates = check_gates(made(), baseline=nothing)
+    assert ("simple", "tokens") in failed(gates)
+    assert ("simple", "prompt characters") in failed(gates)
+    assert failed(check_gates(nothing, baseline=nothing)) == []
+
+
+# What can be compared at all.
+
+
+def test_only_frameworks_and_cases_of_both_count() -> None:
+    slow = only("crewai", slower=9)
+    now = made(slow, keys=("simple", "crewai"), cases=("a", "new"))
+    gates = check_gates(now, baseline=made())
+    assert failed(gates) == []
+    assert {gate.framework for gate in gates} == {None, "simple"}
+    told = words(gates, None, "baseline")
+    assert "by 1 framework and 1 case;" in told
+    assert "frameworks left out, being new: crewai" in told
+    assert "frameworks left out, being gone: langgraph" in told
+    assert "cases left out, being new or changed: new" in told
+    assert "cases left out, being gone: b" in told
+
+
+def test_a_case_of_other_inputs_is_another_case() -> None:
+    changed = (Case(id="a", inputs={"topic": "x"}), Case(id="b"))
+    gates = check_gates(made(given=changed), baseline=made())
+    assert "cases left out, being new or changed: a" in words(gates, None, "baseline")
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"keys": ("crewai",)}, "no framework is in both"),
+        ({"cases": ("other",)}, "no case is in both"),
+        ({"mode": "live"}, "the baseline was made offline, and this with real models"),
+    ],
+)
+def test_a_gate_that_would_guard_nothing_fails(now: Any, said: str) -> None:
+    [gate] = check_gates(made(**now), baseline=made())
+    assert not gate.passed
+    assert said in gate.words
+
+
+def test_what_else_differs_is_pointed_out() -> None:
+    def of(version: str) -> tuple[Contender, ...]:
+        return (Contender(key="simple", framework="simple", versions={"openai": version}),)
+
+    now = made(keys=("simple",), contenders=of("2"))
+    then = made(keys=("simple",), contenders=of("1"))
+    now = now.model_copy(
+        update={
+            "settings": now.settings.model_copy(update={"model": "openai/new", "seed": 4}),
+            "outline": Outline(name="flow", source="new"),
+            "machine": MACHINE.model_copy(update={"talea": "0.2.0"}),
+        }
+    )
+    told = words(check_gates(now, baseline=then), None, "baseline")
+    for remark in (
+        "simple has openai 2 (was 1)",
+        "model is openai/new, and was none",
+        "seed is 4, and was 0",
+        "the workflow has changed",
+        "talea is 0.2.0, and was 0.1.0",
+    ):
+        assert remark in told
+
+
+# Other machines.
+
+OTHER = MACHINE.model_copy(update={"processor": "another"})
+
+
+def test_on_another_machine_times_are_compared_by_their_ratio() -> None:
+    twice_as_slow = made(machine=OTHER, slower=2.0, seed=3)
+    gates = check_gates(twice_as_slow, baseline=made())
+    assert failed(gates) == []
+    assert "another machine: processor is another, and was some" in words(gates, None, "baseline")
+    assert words(gates, "simple", "duration") == (
+        "simple: duration: not judged: times of another machine say nothing;"
+        " the others are compared by their ratio to it"
+    )
+    worse = made(only("langgraph", slower=1.4), machine=OTHER, slower=0.5, seed=3)
+    gates = check_gates(worse, baseline=made())
+    assert failed(gates) == [("langgraph", "duration")]
+    assert "in relation to simple" in words(gates, "langgraph", "duration")
+
+
+def test_on_another_machine_what_is_counted_is_compared_as_ever() -> None:
+    worse = made(only("simple", **PLANTED["tokens"]), machine=OTHER)
+    assert failed(check_gates(worse, baseline=made())) == [("simple", "tokens")]
+
+
+# How they are written.
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("0.9", 0.9), ("90%", 0.9), (" 10 % ", 0.1), ("1", 1.0), (".5", 0.5)]
+)
+def test_a_share_is_a_number_or_a_percentage(text: str, share: float) -> None:
+    assert read_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["10", "1.5", "", "ten", "-1%", "nan", "1e1"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no share"):
+        read_share(text)
+
+
+def test_measures_are_named_with_commas_between() -> None:
+    assert read_measures("duration, pass-rate,duration") == ("duration", "pass_rate")
+    with pytest.raises(UsageError, match="did you mean 'tokens'"):
+        read_measures("duration,tokns")
+    with pytest.raises(UsageError, match="nothing is named"):
+        read_measures(" , ")
