@@ -8,6 +8,7 @@ MCP servers will be a third source: a server's tools become `BoundTool`s in `bin
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import importlib.util
@@ -15,7 +16,7 @@ import inspect
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import (
     Annotated,
     Any,
     NotRequired,
+    TypeVar,
     Union,
     cast,
     get_args,
@@ -41,6 +43,7 @@ from talea.docstring import parse_docstring
 from talea.errors import ErrorType, TaskError, UsageError
 from talea.schema import Schema, SchemaError, compile_schema
 
+_Answer = TypeVar("_Answer")
 MAX_RESULT_BYTES = 10_000_000
 _STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 IDEMPOTENCY_KEY = "idempotency_key"
@@ -542,3 +545,19 @@ def _import_failure(source: str, error: BaseException) -> UsageError:
     reason = error.msg if isinstance(error, SyntaxError) else str(error)
     words = f"{type(error).__name__}: {reason}".rstrip(": ")
     return UsageError(f"the tools of {source!r} cannot be imported: {place}: {words}", hint)
+
+
+async def call_at_once(calls: Iterable[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
+    """Make the calls of tools that a model makes at once; give their answers in the same order.
+
+    The first error ends the others. A TaskGroup, up to Python 3.12, then leaves a cancellation
+    behind in the task that it is in, and a later timeout of it would be taken for another one's.
+    """
+    running = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*running)
+    except BaseException:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import sys
@@ -23,6 +24,7 @@ from talea.tools import (
     MAX_RESULT_BYTES,
     ToolContext,
     bind,
+    call_at_once,
     from_function,
     load_tools,
     read_result,
@@ -540,3 +542,50 @@ def test_a_failing_import_is_told_with_file_line_and_hint(folder: Path) -> None:
 def test_a_file_without_functions_is_told(folder: Path) -> None:
     assert "defines no public function" in failure(write(folder, "x = 1\n"))
     assert "there is no file" in failure(folder / "absent.py")
+
+
+# Calls at once ------------------------------------------------------------------------------------
+
+
+def test_the_first_error_of_calls_at_once_ends_the_others_and_leaves_nothing_behind() -> None:
+    ended: list[str] = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("hang")
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("first")
+
+    async def make() -> int:
+        with pytest.raises(KeyError):
+            await call_at_once([hang(), fail()])
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert asyncio.run(make()) == 0
+    assert ended == ["hang"]
+
+
+def test_a_cancellation_ends_all_calls_at_once() -> None:
+    ended: list[int] = []
+
+    async def hang(number: int) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(number)
+
+    async def make() -> None:
+        task = asyncio.ensure_future(call_at_once([hang(1), hang(2)]))
+        await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(make())
+    assert ended == [1, 2]

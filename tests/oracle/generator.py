@@ -10,7 +10,7 @@ instant. What rests on time all the same is found by shaking the oracle (`harnes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ _WORDS: tuple[Any, ...] = (
     {"arguments": {"y": 1}},
     "maybe",
 )
+_TEAM_AGENTS = ("w", "v", "x", "y")
 _MOST_TASKS = 30
 _DEEPEST = 3
 _MOST_RUNS = 12
@@ -43,7 +44,8 @@ class Sample:
     """A workflow and its scenario.
 
     `continues` says that no part of it stops on a failure, `is_bounded` that limits or bounds on
-    agents are set, or that there are pools, `is_timed` that there are timeouts.
+    agents are set, that there are pools, or that members of a team work side by side; `is_timed`
+    that there are timeouts.
     """
 
     workflow: Workflow
@@ -85,6 +87,7 @@ class _Around:
     has_loop: bool = False
     is_bounded: bool = False
     runs: int = 1
+    is_led: bool = False
     names: tuple[str, ...] = ("inputs.n",)
 
 
@@ -101,6 +104,8 @@ class _Builder:
         self.is_timed = False
         self.decides_by_type = False
         self.has_pools = False
+        self.has_teams = False
+        self.is_side_by_side = False
 
     # Chance
 
@@ -146,9 +151,13 @@ class _Builder:
             agents["u"] = {"model": "openai/test", "capabilities": ["c", "d"], "max_parallel": 3}
             balance = self.pick(("least_loaded", "weighted"))
             pools = {"p": {"agents": ["v", "w"]}, "q": {"agents": ["w", "u"], "balance": balance}}
+        if self.has_teams:
+            agents["x"] = {"model": "openai/test", "tools": ["t", "u"]}
+            agents["y"] = {"model": "openai/test", "tools": ["t"], "max_turns": 2}
         document: dict[str, Any] = {
             "name": "sample",
             "process": process,
+            "manager": "w",
             "on_failure": policy,
             "inputs": {"n": {"type": "integer", "default": 1}},
             "tools": {
@@ -158,6 +167,7 @@ class _Builder:
             },
             "agents": agents,
             "pools": pools,
+            "teams": self.teams() if self.has_teams else {},
             "tasks": tasks,
             "workflows": self.workflows,
             "limits": limits,
@@ -170,7 +180,7 @@ class _Builder:
             {"n": 2} if self.often(50) else {},
             Scenario(self.calls, self.answers),
             self.continues,
-            bool(limits) or is_scarce or self.has_pools,
+            bool(limits) or is_scarce or self.has_pools or self.is_side_by_side,
             self.is_timed or "timeout" in limits,
             self.decides_by_type,
         )
@@ -188,6 +198,17 @@ class _Builder:
             limits["max_tokens"] = self.random.randint(0, 300)
         return limits
 
+    def teams(self) -> dict[str, Any]:
+        """Give teams of both forms, some inside others."""
+        teams: dict[str, Any] = {
+            "n": {"start": "x", "members": ["x", "y"]},
+            "m": {"manager": "v", "members": ["x", "y", "n"]},
+            "k": {"start": "y", "members": ["y", "n", "m"]},
+        }
+        return {
+            name: team | {"max_turns": self.random.randint(2, 9)} for name, team in teams.items()
+        }
+
     def policy(self, *, default: str) -> str:
         """Choose `on_failure`."""
         policy = default if self.often(40) else self.pick(("continue", "stop"))
@@ -196,7 +217,9 @@ class _Builder:
 
     def plan(self, around: _Around, policy: str) -> tuple[str, dict[str, Any], dict[str, str]]:
         """Build the tasks of a workflow or block. Gives (process, tasks, types of their outputs)."""
-        process = self.pick(("graph", "graph", "graph", "graph", "sequential", "parallel"))
+        processes = ("graph", "graph", "graph", "graph", "sequential", "parallel", "hierarchical")
+        process = self.pick(processes)
+        around = replace(around, is_led=process == "hierarchical")
         size = self.random.randint(1, 12 if around.depth == 0 else 4)
         tasks: dict[str, Any] = {}
         types: dict[str, str] = {}
@@ -244,7 +267,7 @@ class _Builder:
         inside = _Around(
             around.depth + 1, visible, (plain_place, full_place),
             around.has_item or count is not None, around.has_loop or has_loop,
-            around.is_bounded or timed, runs, around.names,
+            around.is_bounded or timed, runs, around.is_led, around.names,
         )  # fmt: skip
         made, type_ = getattr(self, f"make_{kind}")(inside, policy)
         task |= made
@@ -260,7 +283,7 @@ class _Builder:
 
     def kind(self, around: _Around) -> str:
         """Choose a kind of task."""
-        kinds = ["tool"] * 9 + ["agent"] * 4 + ["value"] * 3 + ["ask"]
+        kinds = ["tool"] * 9 + ["agent"] * 4 + ["team"] * 2 + ["value"] * 3 + ["ask"]
         if around.depth < _DEEPEST and self.left > 0:
             kinds += ["block"] * 3 + ["workflow"] * 2
         return self.pick(kinds)
@@ -331,7 +354,19 @@ class _Builder:
         task["prompt"] = f"Do {self.content(inside)}"
         if self.often(20):
             task["expected_output"] = f"like {self.content(inside)}"
+        if inside.is_led:
+            return task, self.behave_as_team(task, inside)
         return task, self.behave(task, inside, tokens=True)
+
+    def make_team(self, inside: _Around, policy: str) -> tuple[dict[str, Any], str]:
+        """Ask a team."""
+        written: tuple[Any, ...] = (
+            "m", "n", "k",
+            {"manager": "w", "members": ["v", "x", "m"], "max_turns": self.random.randint(1, 9)},
+            {"start": "x", "members": ["x", "y", "k"], "max_turns": self.random.randint(1, 9)},
+        )  # fmt: skip
+        task = {"team": self.pick(written), "prompt": f"Do {self.content(inside)}"}
+        return task, self.behave_as_team(task, inside)
 
     def make_value(self, inside: _Around, policy: str) -> tuple[dict[str, Any], str]:
         """Compute a value."""
@@ -383,7 +418,7 @@ class _Builder:
             names=("inputs.x",),
         )  # fmt: skip
         name = f"w{len(self.workflows)}"
-        inner: dict[str, Any] = {"inputs": {"x": {}}}
+        inner: dict[str, Any] = {"inputs": {"x": {}}, "manager": "w"}
         self.workflows[name] = inner
         inner["on_failure"] = self.policy(default=policy)
         inner["process"], inner["tasks"], types = self.plan(alone, inner["on_failure"])
@@ -407,6 +442,47 @@ class _Builder:
                     self.behaviour(type_, inside, tokens=tokens) for _ in range(count)
                 ]
         return type_
+
+    def behave_as_team(self, task: dict[str, Any], inside: _Around) -> str:
+        """Say how the calls of a team's agents go, and of their tools. Gives the output's type."""
+        self.has_teams = True
+        type_ = self.behave(task, inside, tokens=True)
+        for prefix in dict.fromkeys(inside.prefixes):
+            self.calls.pop(prefix, None)
+            for agent in _TEAM_AGENTS:
+                if self.often(75):
+                    count = self.random.randint(1, 3)
+                    self.calls[f"{prefix}@{agent}"] = [
+                        self.turn(type_, inside) for _ in range(count)
+                    ]
+            if self.often(40):
+                self.calls[f"{prefix}@x/t"] = [self.behaviour("list", inside, tokens=False)]
+        return type_
+
+    def turn(self, type_: str, inside: _Around) -> Behaviour:
+        """Say how one model call of an agent in a team goes."""
+        behaviour = self.behaviour(type_, inside, tokens=True)
+        if behaviour.error == "invalid_output":
+            return replace(behaviour, error="refused")
+        if behaviour.error or behaviour.hang or self.often(50):
+            return behaviour
+        return replace(behaviour, uses=self.uses())
+
+    def uses(self) -> list[dict[str, Any]]:
+        """Give calls of tools: of some that delegate, or hand over, or are the agent's own."""
+        if self.often(25):
+            to = self.pick(("y", "x", "n", "m", "k", "zz"))
+            return [{"hand_over": self.pick(({"to": to}, {"to": to, "message": "go on"}))}]
+        count = 2 if self.often(20) else 1
+        self.is_side_by_side = self.is_side_by_side or count > 1
+        return [self.use() for _ in range(count)]
+
+    def use(self) -> dict[str, Any]:
+        """Give one call of a tool."""
+        if self.often(25):
+            return {self.pick(("t", "u", "zz")): self.pick(({}, {"x": 1}, {"x": 2}))}
+        to = self.pick(("x", "y", "v", "n", "m", "w", "zz"))
+        return {"delegate": {"to": to, "task": "" if self.often(5) else "do it"}}
 
     def behaviour(self, type_: str, inside: _Around, *, tokens: bool) -> Behaviour:
         """Say how one call goes."""
@@ -492,7 +568,7 @@ def _below(inside: _Around) -> _Around:
     plain_place, full_place = inside.prefixes
     return _Around(
         inside.depth, inside.outer, (f"{plain_place}/", f"{full_place}/"), inside.has_item,
-        inside.has_loop, inside.is_bounded, inside.runs, inside.names,
+        inside.has_loop, inside.is_bounded, inside.runs, names=inside.names,
     )  # fmt: skip
 
 

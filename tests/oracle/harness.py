@@ -7,6 +7,7 @@ differences(expected, outcome)                 ──▶ what is not so
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from random import Random
@@ -33,6 +34,8 @@ def facts(outcome: Outcome) -> Facts:
         "run.outputs": outcome.outputs,
         "tasks": set(outcome.tasks),
     }
+    if not any(task.status == "cancelled" for task in outcome.tasks.values()):
+        found["run.delegated"] = Counter(outcome.delegated)
     for address, task in outcome.tasks.items():
         for field in fields(task):
             # Whether an attempt had begun in the very instant of a stop is left to time.

@@ -39,7 +39,7 @@ from talea.plan import Plan
 from talea.plugins import get_adapter
 from talea.result import Result
 from talea.run import prepare
-from talea.tools import ToolContext
+from talea.tools import ToolContext, call_at_once
 
 _CONTEXT = "talea_context"
 _SAID = "said"
@@ -158,12 +158,7 @@ async def _use(call: AgentCall, uses: Sequence[Mapping[str, Mapping[str, Any]]])
         text = await tools[name].call(arguments) if name in tools else call.unknown_tool(name)
         return "failed" if text.startswith("Error: ") else text
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(use(*item)) for one in uses for item in one.items()]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return "\n".join(task.result() for task in running)
+    return "\n".join(await call_at_once(use(*item) for one in uses for item in one.items()))
 
 
 def observe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +12,7 @@ from talea.errors import ErrorType, TaskError
 from talea.events import Usage
 from talea.opening import opening
 from talea.response_format import ResponseFormat
+from talea.tools import call_at_once
 
 if TYPE_CHECKING:
     import ssl
@@ -259,12 +259,7 @@ async def _call_tools(
     """Call tools side by side, and give their answers in the order in which they were called."""
     if len(wanted) == 1:
         return [await _call_tool(call, tools, wanted[0])]
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(_call_tool(call, tools, one)) for one in wanted]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in running]
+    return await call_at_once(_call_tool(call, tools, one) for one in wanted)
 
 
 async def _call_tool(call: AgentCall, tools: Mapping[str, AgentTool], wanted: Message) -> Message:
