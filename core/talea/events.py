@@ -340,23 +340,25 @@ class RunMetered:
     """What the gateway saw of a run: every model call, in the order of arrival.
 
     Of a run that goes on these are the calls since; `earlier` is what was used before, by the
-    addresses of tasks without `#n`, and at `""` by the run.
+    addresses of tasks without `#n`, and at `""` by the run; `earlier_agents` by each agent.
     """
 
     time: float
     calls: tuple[MeteredCall, ...]
     earlier: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
+    earlier_agents: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
 
 
 @dataclass(slots=True)
 class RunEnded:
-    """A run ended, or waits."""
+    """A run ended, or waits. `agents` is what each of its agents used, by name."""
 
     time: float
     status: Status
     outputs: Any
     error: Failure | None
     usage: Usage
+    agents: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
 
 
 @dataclass(slots=True)

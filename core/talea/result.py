@@ -72,7 +72,8 @@ class Result:
     `tasks` maps addresses without `#n` to results: the workflow's own tasks in document order, then
     those inside them, such as `notes[0]/draft`. `calls` holds each model call as the gateway saw
     it, None where it did not stand between; `usage` counts these then, and `reported` is what the
-    framework says.
+    framework says. `agents` is the part of `usage` that each agent used, by name, wherever it
+    worked: in tasks that name it, from a pool, or in a team.
     """
 
     run: str
@@ -86,6 +87,7 @@ class Result:
     duration: float = 0.0
     calls: tuple[MeteredCall, ...] | None = None
     reported: Usage | None = None
+    agents: dict[str, Usage] = field(default_factory=dict[str, Usage])
     notes: tuple[str, ...] = ()
     """What went wrong beside the run: a record that could not be written."""
 
@@ -116,6 +118,7 @@ class Result:
             "tasks": {address: task.as_json() for address, task in self.tasks.items()},
             "usage": self.usage.as_json(),
             "reported": self.reported and self.reported.as_json(),
+            "agents": {name: used.as_json() for name, used in self.agents.items()},
             "calls": self.calls and [call.as_json() for call in self.calls],
             "error": self.error.as_json() if self.error else None,
             "duration": self.duration,
@@ -133,7 +136,7 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
     found: dict[str, TaskResult | None] = dict.fromkeys(tasks)
     result = Result("", "", "", Status.PENDING, None, None, {})
     inside = _Inside()
-    earlier: Mapping[str, Usage] = {}
+    metered: RunMetered | None = None
     for event in events:
         if isinstance(event, TaskEnded):
             address = event.address
@@ -164,34 +167,41 @@ def fold(events: Iterable[Event], tasks: Iterable[str] = ()) -> Result:
             result.run, result.workflow = event.run, event.workflow
             result.framework = event.framework
         elif isinstance(event, RunMetered):
-            result.calls, earlier = event.calls, event.earlier
+            result.calls, metered = event.calls, event
         elif isinstance(event, RunEnded):
             result.status, result.outputs = event.status, event.outputs
             result.error = event.error and _plain_failure(event.error)
             result.usage, result.duration = event.usage, event.time
+            result.agents = dict(event.agents)
     result.tasks = {
         address: task or TaskResult()
         for address, task in found.items()
         if "/" not in address or inside.is_current(address)
     }
-    if result.calls is not None:
-        _count(result, result.calls, earlier)
+    if metered is not None:
+        _count(result, metered)
     return result
 
 
-def _count(result: Result, calls: Iterable[MeteredCall], earlier: Mapping[str, Usage]) -> None:
-    """Count calls as they were metered, at their tasks, at those around these, and for the run."""
-    metered = {"": Usage()} | {address: replace(used) for address, used in earlier.items()}
-    for call in calls:
-        for address in _tasks_of(call.address):
-            total = metered.setdefault(address, Usage())
+def _count(result: Result, metered: RunMetered) -> None:
+    """Count calls as they were metered: at their tasks, at those around these, for their agents and
+    for the run."""
+    counts = {"": Usage()} | _copies(metered.earlier)
+    agents = _copies(metered.earlier_agents)
+    for call in metered.calls:
+        totals = [counts.setdefault(address, Usage()) for address in _tasks_of(call.address)]
+        for total in (*totals, agents.setdefault(call.agent, Usage())):
             total.begin_call()
             if not call.is_refused:
                 total.end_call(call.usage)
-    result.usage, result.reported = metered[""], result.usage
+    result.usage, result.reported, result.agents = counts[""], result.usage, agents
     for address, task in result.tasks.items():
-        if task.usage is not None or address in metered:
-            task.usage, task.reported = metered.get(address, Usage()), task.usage or Usage()
+        if task.usage is not None or address in counts:
+            task.usage, task.reported = counts.get(address, Usage()), task.usage or Usage()
+
+
+def _copies(counts: Mapping[str, Usage]) -> dict[str, Usage]:
+    return {name: replace(used) for name, used in counts.items()}
 
 
 def _tasks_of(address: str) -> Iterator[str]:

@@ -125,7 +125,7 @@ def result_of(journal: Journal, row: RunRow) -> Result:
     events = [
         RunStarted(0.0, row.run, row.name, row.framework),
         *past.events(),
-        RunEnded(row.elapsed, status, row.outputs, row.error, row.usage),
+        RunEnded(row.elapsed, status, row.outputs, row.error, row.usage, row.agents),
     ]
     result = fold(events, tasks=plan.ids)
     for address in past.questions:

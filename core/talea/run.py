@@ -44,7 +44,7 @@ from talea.events import Event, Failure, RunEnded, RunMetered, RunStarted, Sink,
 from talea.failures import harmless, said_by
 from talea.kernel import Execution, Run
 from talea.kernel.desks import Desks
-from talea.kernel.past import Durability
+from talea.kernel.past import Durability, Past, Stand
 from talea.kernel.people import Earlier
 from talea.load import load
 from talea.plan import Plan, check_inputs, make_plan
@@ -143,7 +143,7 @@ class Prepared:
         if keeper is not None:
             _stop_on_failure(keeper, root)
         began = past.elapsed if past else 0.0
-        used_before = past.used_by_address() if past else {}
+        earlier = (past or Past(())).used_before()
         execution.record(RunStarted(began, self.run_id, plan.name, self.adapter.name))
         broken: Exception | None = None
         ended: float | None = None
@@ -161,7 +161,7 @@ class Prepared:
                 finally:
                     ended = execution.now  # Asking what the gateway saw is no part of the run.
                     if (calls := way.calls()) is not None:
-                        execution.record(RunMetered(ended, calls, used_before))
+                        execution.record(RunMetered(ended, calls, *earlier))
         except BaseException as error:
             broken = error if isinstance(error, Exception) else None
             root.stop("interrupted")
@@ -191,7 +191,7 @@ class Prepared:
                 status, error = Status.FAILED, unwritten
             elif unwritten is not None:
                 notes.append(unwritten.message)
-        execution.record(RunEnded(now, status, outputs, error, execution.usage))
+        execution.record(RunEnded(now, status, outputs, error, execution.usage, execution.agents))
         result = fold(execution.ledger, tasks=self.plan.ids)
         result.notes = tuple(notes)
         return result
@@ -391,7 +391,9 @@ def _stop_on_failure(keeper: Keeper, root: Run) -> None:
         with suppress(RuntimeError):  # The loop is closed: the run is at its end anyway.
             execution.loop.call_soon_threadsafe(root.stop, "interrupted")
 
-    keeper.clock = lambda: (execution.now, execution.time_used(), execution.used())
+    keeper.stand = lambda: Stand(
+        execution.now, execution.time_used(), execution.used(), dict(execution.agents)
+    )
     keeper.on_failure = stop
 
 

@@ -252,6 +252,7 @@ def as_object(
         "tasks": told["tasks"],
         "usage": told["usage"],
         "reported": told["reported"],
+        "agents": told["agents"],
         "calls": told["calls"],
         "error": told["error"],
         "questions": {

@@ -94,6 +94,7 @@ def summarise(result: Result, board: Board) -> Iterator[str]:
     if shown or own:
         yield ""
     yield one_line(f"{result.workflow} {end(result)}", 400)
+    yield from agents(result)
     yield from _difference(result)
     yield from failures(result)
     yield from (clean(f"Note: {note}") for note in result.notes)
@@ -104,11 +105,24 @@ def summarise(result: Result, board: Board) -> Iterator[str]:
 def end(result: Result) -> str:
     """Say in one line how a run ended, how long it took and what it used."""
     usage = result.usage
-    calls = f"{usage.model_calls} model call{'' if usage.model_calls == 1 else 's'}"
-    used = f", {calls}, {tokens(usage)}, {cost(usage)}" if usage.model_calls else ""
+    used = f", {_calls(usage)}, {tokens(usage)}, {cost(usage)}" if usage.model_calls else ""
     state = "waits" if result.status is Status.WAITING else str(result.status)
     after = "for an answer, after" if result.status is Status.WAITING else "after"
     return f"{state} {after} {seconds(result.duration)} on {result.framework}{used}"
+
+
+def agents(result: Result) -> Iterator[str]:
+    """Say what each agent used, where there are several."""
+    used = {name: usage for name, usage in result.agents.items() if usage.model_calls}
+    if len(used) > 1:
+        rows = [
+            (f"  {name}", _calls(usage), tokens(usage), cost(usage)) for name, usage in used.items()
+        ]
+        yield from table(rows).splitlines()
+
+
+def _calls(usage: Usage) -> str:
+    return f"{usage.model_calls} model call{'' if usage.model_calls == 1 else 's'}"
 
 
 def _difference(result: Result) -> Iterator[str]:
@@ -117,8 +131,7 @@ def _difference(result: Result) -> Iterator[str]:
     if reported is None:
         return
     if reported.model_calls != used.model_calls or tokens(reported) != tokens(used):
-        calls = f"{reported.model_calls} model call{'' if reported.model_calls == 1 else 's'}"
-        yield f"{result.framework} itself reports {calls}, {tokens(reported)}"
+        yield f"{result.framework} itself reports {_calls(reported)}, {tokens(reported)}"
 
 
 def failures(result: Result) -> Iterator[str]:

@@ -319,7 +319,7 @@ class Call:
             raise self._fail(ErrorType.LIMIT_EXCEEDED, refusal)
         self._turns += 1
         self._turn_began = execution.clock.time()
-        for total in self.run.usages(self.cell.step.index):
+        for total in self._totals():
             total.begin_call()
 
     def end_turn(self, usage: Usage | None) -> None:
@@ -330,10 +330,15 @@ class Call:
             self._allowance.end(used.input_tokens + used.output_tokens)
         if used.cost is None and execution.price is not None:
             used.cost = execution.price(self.endpoint, used)
-        for total in self.run.usages(self.cell.step.index):
+        for total in self._totals():
             total.end_call(used)
         if execution.sinks:
             self._tell_turn(Usage(1, used.input_tokens, used.output_tokens, used.cost), None)
+
+    def _totals(self) -> list[Usage]:
+        """Give where a model call is counted: for its task, those around, the run and the agent."""
+        agent = self.run.execution.agents.setdefault(self.name, Usage())
+        return [*self.run.usages(self.cell.step.index), agent]
 
     def _tell_turn(self, used: Usage, error: Failure | None) -> None:
         execution, at = self.run.execution, self.endpoint

@@ -89,6 +89,8 @@ class Execution:
         self.began = self.clock.time() - (past.elapsed if past else 0.0)
         self.usage = past.usage if past else Usage()
         """As the framework reports it."""
+        self.agents: dict[str, Usage] = past.agents if past else {}
+        """What each agent has used of it, by name."""
         self.metered: Callable[[], Usage] | None = None
         """What the gateway has seen, what was used before the run was cut off included."""
         self.ledger: list[Event] = []

@@ -48,6 +48,16 @@ class Totals:
     usage: Usage | None = None
 
 
+class Stand(NamedTuple):
+    """How far a run is: seconds since it began, seconds of its time limit, and what it has used, as
+    a whole and by agent."""
+
+    elapsed: float
+    used: float
+    usage: Usage
+    agents: Mapping[str, Usage]
+
+
 class Journal(Protocol):
     """What is told of a run so that it can go on later. It must not raise; `now` lets it return
     only when what it was told is safe."""
@@ -98,10 +108,12 @@ class Past:
         elapsed: float = 0.0,
         used: float = 0.0,
         usage: Usage | None = None,
+        agents: dict[str, Usage] | None = None,
     ) -> None:
         self.elapsed = elapsed
         self.used = used
         self.usage = usage or Usage()
+        self.agents = agents or {}
         self.totals: dict[str, Totals] = {}
         """By address without `#n`."""
         self.questions: dict[str, tuple[str, Any]] = {}
@@ -126,11 +138,13 @@ class Past:
             del self.questions[address]
         self._add_up()
 
-    def used_by_address(self) -> dict[str, Usage]:
-        """Give what was used, by the addresses of tasks without `#n`, and at "" by the run."""
+    def used_before(self) -> tuple[dict[str, Usage], dict[str, Usage]]:
+        """Give what was used so far: by the addresses of tasks without `#n`, and at "" by the run;
+        and by agents."""
         known = {address: total.usage for address, total in self.totals.items()}
         used = {address: replace(usage) for address, usage in known.items() if usage is not None}
-        return used | {"": replace(self.usage)}
+        agents = {name: replace(usage) for name, usage in self.agents.items()}
+        return used | {"": replace(self.usage)}, agents
 
     # While it goes on -------------------------------------------------------------------------
 

@@ -473,7 +473,10 @@ class Run:
         if self.around is not None:
             self.totals(i).attempts += record.attempts
         if (used := read_usage(saved)) is not None:
-            for total in self.usages(i):
+            totals = self.usages(i)
+            if record.agent is not None:
+                totals.append(self.execution.agents.setdefault(record.agent, Usage()))
+            for total in totals:
                 total.model_calls += used.model_calls
                 total.end_call(used)
         self._end(i, record, Status(saved["status"]), saved.get("reason"))
