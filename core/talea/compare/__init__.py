@@ -84,8 +84,10 @@ def compare(
     if isinstance(cases, str | Path):
         checked = read_cases(cases, plan, functions=functions, expectations=expected)
     else:
-        one: dict[str, Any] = {"id": "case", "inputs": dict(inputs or {}), "answers": dict(answers or {})}
-        checked = make_cases(cases or [one], plan, functions=functions, expectations=expected)
+        own = {"inputs": dict(inputs or {}), "answers": dict(answers or {})}
+        checked = make_cases(
+            cases or [{"id": "case", **own}], plan, functions=functions, expectations=expected
+        )
     asking = ask_judge(
         document, model=model, offline=offline, replay=replay, allow_hosts=allow_hosts
     )

@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from typing import ClassVar, cast
 from urllib.parse import parse_qs, urlsplit
 
-from talea import __version__
 from talea.compare.page import Page, document, header, tag
 from talea.compare.report import make_report
 from talea.compare.shelf import Shelf
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers one connection, and gives up one that says nothing for a while."""
 
     protocol_version = "HTTP/1.1"
-    server_version = f"talea/{__version__}"
+    server_version = f"talea/{metadata.version('talea')}"
     sys_version = ""
     timeout = 20
     pages: ClassVar[Mapping[str, Callable[[Shelf, Mapping[str, str]], Page]]]
