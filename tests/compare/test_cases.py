@@ -216,6 +216,15 @@ def test_expectations_of_a_file_are_given_to_every_case(tmp_path: Path) -> None:
     assert second.expect == ("run.retries == 0", *shared)
 
 
+def test_what_is_expected_of_all_cases_is_told_once() -> None:
+    with pytest.raises(DocumentError) as caught:
+        make_cases([{"topic": "a"}, {"topic": 3}], PLAN, expectations=["true", "outputs.txt"])
+    assert [issue.where for issue in caught.value.issues] == [
+        "case 2 topic",
+        "what is expected of all cases [1]",
+    ]
+
+
 def test_expectations_are_checked_as_a_cases_own_are(tmp_path: Path) -> None:
     path = file(tmp_path, "e.yaml", "- outputs.text != ''\n- {path: outputs.txt, equals: a}\n")
     with pytest.raises(DocumentError) as caught:

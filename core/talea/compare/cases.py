@@ -132,6 +132,11 @@ class _Reading:
     def cases(self, expectations: Iterable[Any]) -> list[Case]:
         """Give the cases. Raises DocumentError."""
         self._check_ids()
+        added = tuple(expectations)
+        shared = Given(list(added), "what is expected of all cases")
+        compiler = Compiler(shared, self._plan, self._functions)
+        compiler.all((), added)
+        self._issues += compiler.issues
         if not self._drafts and not self._issues:
             self._issues.append(Issue("there are no cases", file=self._name))
         if self._issues:
@@ -140,7 +145,6 @@ class _Reading:
             issues = self._issues[:MAX_ISSUES]
             more = [Issue(f"and {rest:,} more problems", file=self._name)] if rest else []
             raise DocumentError([*issues, *more])
-        added = tuple(expectations)
         return [
             Case(
                 id=name,

@@ -262,17 +262,18 @@ class Arena:
         self.runs.append(self._judged(seat, case, record))
 
     def _judged(self, seat: Seat, case: Case, record: RunRecord) -> RunRecord:
-        """Add the verdicts on a run, unless its process has ended with it."""
-        if self.order.judge is None or seat.driver is None:
+        """Add the verdicts on a run; where its process has ended with it, no function is called."""
+        if self.order.judge is None:
             return record
         driver = seat.driver
 
         def call_function(name: str, value: Any) -> Answer:
+            assert driver is not None
             told = driver.ask("check", self.order.timeout, function=name, value=value)
             return (False, told["problem"]) if "problem" in told else (told["passed"], told["why"])
 
         try:
-            verdicts = self.order.judge(record, case, call_function)
+            verdicts = self.order.judge(record, case, call_function if driver else None)
         except WorkerEnded as ended:
             seat.driver = None
             verdicts = (Verdict(check="all of them", passed=False, why=ended.message),)
