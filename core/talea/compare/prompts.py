@@ -1,8 +1,9 @@
 """What of a prompt is the workflow's own text, and what the framework added to it.
 
-Nothing tells which is which, so it is matched by words: a run of four words that also stands in the
-workflow's text, in the inputs or in what tasks of the run have put out is the workflow's own; so is
-a whole line that stands there, and what is left of a line beside such a part, if it stands there.
+Nothing tells which is which, so it is matched by words. A run of four words that also stands in the
+workflow's text, in the inputs or in what tasks of the run have put out is the workflow's own. In a
+line so are shorter runs beside it, as a template leaves them on both sides of a value, and the
+value; and a line that is made of nothing else.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Corpus:
         self._runs = {
             tuple(words[at : at + _RUN]) for words in found for at in range(len(words) - _RUN + 1)
         }
+        self._values = {tuple(words) for words in found if len(words) == 1}
         self._whole = "\n".join(f" {' '.join(words)} " for words in found)
 
     def ranges(self, text: str) -> Ranges:
@@ -42,13 +44,51 @@ class Corpus:
             if tuple(words[at : at + _RUN]) in self._runs:
                 own[at : at + _RUN] = [True] * _RUN
         for first, last in _lines(text, places):
-            for start, end in _rest(own[first:last]):
-                if self._holds(words[first + start : first + end]):
-                    own[first + start : first + end] = [True] * (end - start)
+            for start, end in list(_stretches([not is_own for is_own in own[first:last]])):
+                self._extend(words, own, first + start, first + end, (first, last))
         return [
             (places[first].start(), _TAIL.match(text, places[last - 1].end()).end())  # pyright: ignore[reportOptionalMemberAccess] - it may match nothing, but it matches
             for first, last in _stretches(own)
         ]
+
+    def _extend(
+        self, words: list[str], own: list[bool], start: int, end: int, line: tuple[int, int]
+    ) -> None:
+        """Mark what of a stretch in a line is made of short runs, from its own neighbours on."""
+        lead = self._lead(words, start, end)
+        if start > line[0] or lead == end:
+            own[start:lead] = [True] * (lead - start)
+        if end < line[1]:
+            trail = self._trail(words, start, end)
+            own[trail:end] = [True] * (end - trail)
+
+    def _lead(self, words: list[str], start: int, end: int) -> int:
+        """Say how far short runs reach from a stretch's start."""
+        at = start
+        while at < end:
+            to = at + 1
+            while to <= end and self._holds(words[at:to]):
+                to += 1
+            if not self._counts(words[at : to - 1]):
+                break
+            at = to - 1
+        return at
+
+    def _trail(self, words: list[str], start: int, end: int) -> int:
+        """Say how far short runs reach back from a stretch's end."""
+        at = end
+        while at > start:
+            to = at - 1
+            while to >= start and self._holds(words[to:at]):
+                to -= 1
+            if not self._counts(words[to + 1 : at]):
+                break
+            at = to + 1
+        return at
+
+    def _counts(self, run: list[str]) -> bool:
+        """Say whether a run that stands in the corpus says enough: one word is one by chance."""
+        return len(run) > 1 or tuple(run) in self._values
 
     def _holds(self, words: list[str]) -> bool:
         return f" {' '.join(words)} " in self._whole
@@ -71,11 +111,6 @@ def _stretches(own: list[bool]) -> Iterator[tuple[int, int]]:
         elif not is_own and first is not None:
             yield first, at
             first = None
-
-
-def _rest(own: list[bool]) -> list[tuple[int, int]]:
-    """Give the stretches that are not one's own."""
-    return list(_stretches([not is_own for is_own in own]))
 
 
 @dataclass(slots=True, frozen=True)

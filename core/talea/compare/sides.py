@@ -25,7 +25,7 @@ def make_list(folder: str, entries: Sequence[Entry]) -> Page:
         class_="shelf",
     )
     choose = tag(
-        "div", tag("button", "Show A and B side by side", type="submit"), class_="wide bottom"
+        "div", tag("button", "Show A and B side by side", type="submit"), class_="bottom"
     )
     nothing = tag("p", "No comparisons are here: `talea compare --out` writes one.", class_="soft")
     inside = (

@@ -1,0 +1,491 @@
+"""The report, in a real Chromium: what it shows, that it works, and that nothing gets into it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from compare.browser import DESKTOP, PHONE, Open, Visit
+from compare.sample import BRIEF, TEXTS, many, sample
+from talea import load
+from talea.compare import prompts
+from talea.compare.record import Comparison, Contender
+from talea.compare.report import comparison_in, to_html
+from talea.drawing import draw_svg
+from talea.errors import UsageError
+from talea.plan import make_plan
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "01_market_brief" / "workflow.yaml"
+HOSTILE = (
+    "\"'><script>window.pwned=1</script></script><img src=x onerror=window.pwned=1>"
+    '<svg onload=window.pwned=1></svg><a href="javascript:window.pwned=1">x</a>'
+    "<style>body{display:none}</style><!-- \u202etxt.\u2066 \u2028 \x1b[31m &lt; {{ 1 }} "
+    + "W"
+    * 400
+)
+KEPT = {"kind", "mode", "status", "began", "role"}
+"""Fields whose words mean something; all other text is anybody's."""
+
+
+def poisoned(value: Any, poison: str = HOSTILE, field: str = "") -> Any:
+    """Put poison into every text and every name of a comparison; what was equal stays equal."""
+    if isinstance(value, BaseModel):
+        parts = {
+            name: poisoned(getattr(value, name), poison, name) for name in type(value).model_fields
+        }
+        return value.model_copy(update=parts)
+    if isinstance(value, dict):
+        fixed = field in {"prompt"}
+        return {
+            k if fixed else k + poison: poisoned(v, poison, k if fixed else "")
+            for k, v in value.items()
+        }
+    if isinstance(value, tuple | list):
+        return type(value)(poisoned(one, poison, field) for one in value)
+    return value + poison if isinstance(value, str) and field not in KEPT else value
+
+
+@pytest.fixture
+def show(browse: Open, tmp_path: Path):
+    """Opens a comparison's report."""
+
+    def open_report(comparison: Comparison, **options: Any) -> Visit:
+        file = tmp_path / "report.html"
+        file.write_text(to_html(comparison), encoding="utf-8")
+        return browse(file, **options)
+
+    return open_report
+
+
+def picture() -> str:
+    return draw_svg(make_plan(load(EXAMPLE)))
+
+
+# The data and the text, without a browser.
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    [sample(picture="<svg/>"), poisoned(sample(cases=1, repeats=2))],
+    ids=["plain", "hostile"],
+)
+def test_a_report_holds_its_comparison(comparison: Comparison):
+    page = to_html(comparison)
+    assert Comparison.from_json(comparison_in(page, "report.html")) == comparison
+
+
+def test_a_page_without_a_comparison_is_refused_by_name(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"page\.html holds no comparison") as caught:
+        comparison_in("<p>hello</p>", "page.html")
+    assert "talea compare --out" in str(caught.value.hint)
+    file = tmp_path / "report.html"
+    file.write_text(to_html(sample()), encoding="utf-8")
+    assert Comparison.read(file) == sample()
+
+
+def test_the_policy_allows_this_style_and_script_alone():
+    page = to_html(sample())
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy[1].replace("&#x27;", "'").split("; "))
+    digests = {
+        name: f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for name, text in re.findall(
+            r"<(style|script)(?: type=\"module\")?>(.*?)</\1>", page, re.DOTALL
+        )
+    }
+    assert rules["style-src"] == digests["style"]
+    assert rules["script-src"] == digests["script"]
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("Make notes on grid batteries in Europe. Search the archive, and look the price index up.", ""),
+        ("Begin! Make notes on grid batteries in Europe. Search the archive.", "Begin! "),
+        ("Role: Market analyst", ""),
+        ("Sources: Grid Weekly, 12 May; price index.\nDo your best, always.", "Do your best, always."),
+    ],
+)  # fmt: skip
+def test_words_of_the_workflow_its_inputs_and_outputs_are_its_own(text: str, foreign: str):
+    comparison = sample()
+    corpus = prompts.Corpus(
+        iter([comparison.outline.source or "", "grid batteries", str(TEXTS["draft"])])
+    )
+    own, at = "", 0
+    rest = ""
+    for start, end in corpus.ranges(text):
+        rest, own, at = rest + text[at:start], own + text[start:end], end
+    assert (rest + text[at:]).strip("\n") == foreign
+
+
+def test_what_a_framework_adds_is_counted_for_it_alone():
+    added = prompts.added(prompts.readings(sample()))
+    assert added["crewai"] > 4 * 300 > 100 > added["simple"] == added["langgraph"]
+
+
+# In a browser.
+
+
+def test_the_summary_and_its_table_are_there_without_scripts(show: Any):
+    page = show(sample(), java_script_enabled=False).page
+    table = page.get_by_role("table").first
+    assert [head.split() for head in table.get_by_role("columnheader").all_inner_texts()] == [
+        ["simple", "reference"],
+        ["langgraph"],
+        ["crewai"],
+    ]
+    row = table.get_by_role("row").filter(
+        has=page.get_by_role("rowheader", name="Runs that succeeded")
+    )
+    assert [text.split("\n")[0] for text in row.get_by_role("cell").all_inner_texts()] == [
+        "10 of 10",
+        "10 of 10",
+        "9 of 10",
+    ]
+    assert page.locator(".answer").is_visible()
+    assert page.get_by_role("heading", name="Setup").is_visible()
+    assert "talea compare examples/01_market_brief" in page.inner_text("#setup")
+
+
+def rows(page: Any) -> list[str]:
+    return page.eval_on_selector_all(
+        "tr[data-address]", "rows => rows.map(row => row.dataset.address)"
+    )
+
+
+def choose(page: Any, name: str) -> None:
+    page.locator(f"label[for=filter-{name}]").click()
+    assert page.locator(f"#filter-{name}").is_checked()
+
+
+def test_tasks_are_filtered_searched_and_sorted(show: Any):
+    visit = show(sample())
+    page = visit.page
+    assert rows(page) == [step.name for step in BRIEF]
+    choose(page, "different")
+    assert rows(page) == ["draft", "check", "publish"]
+    choose(page, "failed")
+    page.get_by_label("Search").fill("PUB")
+    assert rows(page) == ["publish"]
+    assert page.get_by_role("status").inner_text() == "1 of 6 tasks"
+    page.get_by_label("Search").fill("")
+    choose(page, "all")
+    page.get_by_label("Sort").select_option("name")
+    assert rows(page) == sorted(step.name for step in BRIEF)
+    page.get_by_label("Sort").select_option("slowest")
+    assert rows(page)[:2] == ["notes", "draft"]
+    page.get_by_label("Sort").select_option("failed")
+    page.locator("#matrix-case").select_option("europe")
+    choose(page, "failed")
+    assert rows(page) == []
+    assert visit.faults == []
+
+
+def test_a_cell_opens_the_outputs_side_by_side_with_what_differs(show: Any):
+    visit = show(sample())
+    page = visit.page
+    page.get_by_role("button", name="draft on simple").click()
+    sides = page.locator("tr.opened .side")
+    assert sides.locator("h3").all_inner_texts() == ["simple", "langgraph", "crewai"]
+    assert sides.nth(1).inner_text().count("The same as the first.") == 1
+    assert sides.nth(2).locator("ins").all_inner_texts() == ["Buyers", " insurance and"]
+    assert sides.nth(2).locator("del").all_inner_texts() == ["A buyer"]
+    page.locator("#output-case").select_option("asia")
+    page.locator("#output-repeat").select_option(index=4)
+    assert "server_error: the server had an error (500)" in sides.nth(2).inner_text()
+    page.get_by_role("button", name="draft on crewai").click()
+    assert sides.locator("h3").all_inner_texts() == ["crewai", "simple", "langgraph"]
+    page.get_by_role("button", name="draft on crewai").click()
+    assert page.locator("tr.opened").count() == 0
+    assert visit.faults == []
+
+
+def test_the_keyboard_alone_will_do(show: Any):
+    visit = show(sample())
+    page = visit.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the content"
+    page.locator("#filter-all").focus()
+    page.keyboard.press("ArrowRight")
+    assert rows(page) == ["draft", "check", "publish"]
+    page.get_by_role("button", name="draft on langgraph").focus()
+    page.keyboard.press("Enter")
+    opened = page.get_by_role("button", name="draft on langgraph")
+    assert opened.get_attribute("aria-expanded") == "true"
+    assert opened.evaluate("one => one === document.activeElement")
+    outline = opened.evaluate("one => getComputedStyle(one).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    assert page.locator("tr.opened").count() == 0
+    assert opened.evaluate("one => one === document.activeElement")
+
+
+def test_the_timeline_shows_bars_calls_and_waits_on_one_scale(show: Any):
+    comparison = sample()
+    visit = show(comparison)
+    page = visit.page
+    page.locator("#timeline-repeat").select_option(index=2)
+    plots = page.locator("#timeline .chart svg.plot")
+    assert plots.count() == 3
+    box = "bars => bars.map(bar => [bar.x.baseVal.value, bar.width.baseVal.value])"
+    for key, plot in zip(("simple", "langgraph", "crewai"), plots.all(), strict=True):
+        run = next(run for run in comparison.of(key) if run.case == "europe" and run.repeat == 2)
+        bars = plot.locator("rect.task").evaluate_all(box)
+        assert len(bars) == len(run.tasks)
+        longest = max(
+            one.duration for one in comparison.runs if one.case == "europe" and one.repeat == 2
+        )
+        widths = [width for _, width in bars]
+        times = [task.ended - task.started for task in run.tasks.values()]
+        scale = max(widths) / max(times)
+        assert bars[0][0] + longest * scale == pytest.approx(
+            float(plot.get_attribute("width")) - 14, abs=1
+        )
+        assert widths == pytest.approx([max(2, time * scale) for time in times], abs=0.5)
+        assert plot.locator("rect.model").count() == run.used.model_calls
+        assert plot.locator("rect[fill^='url(#hatch']").count() == 1
+    page.locator("#timeline-case").select_option("asia")
+    page.locator("#timeline-repeat").select_option(index=4)
+    assert plots.nth(2).locator("rect.broken").count() == 1
+    assert plots.nth(1).locator("path.ready").count() == 0
+    page.locator("#timeline summary").first.click()
+    assert page.locator("#timeline table").first.locator("tbody tr").count() == 6
+    assert visit.faults == []
+
+
+def test_a_task_that_was_ready_before_it_began_shows_so(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    late = comparison.runs[1]
+    tasks = late.tasks | {"prices": late.tasks["prices"].model_copy(update={"started": 0.1})}
+    runs = (comparison.runs[0], late.model_copy(update={"tasks": tasks}), comparison.runs[2])
+    plots = show(comparison.model_copy(update={"runs": runs})).page.locator(
+        "#timeline .chart svg.plot"
+    )
+    assert [plot.locator("path.ready").count() for plot in plots.all()] == [0, 1, 0]
+
+
+def test_durations_have_a_mark_for_each_run(show: Any):
+    comparison = sample()
+    visit = show(comparison)
+    page = visit.page
+    groups = page.locator("#durations svg.plot > g")
+    assert [group.locator(".cross").count() for group in groups.all()] == [0, 0, 1]
+    # One of the marks stands beside the name.
+    assert [group.locator(".dot").count() - 1 for group in groups.all()] == [10, 10, 9]
+    page.locator("#spread-case").select_option("europe")
+    assert [group.locator(".dot").count() - 1 for group in groups.all()] == [5, 5, 5]
+    page.locator("#spread-what").select_option(label="Task draft")
+    took = sorted(
+        run.tasks["draft"].ended - run.tasks["draft"].started
+        for run in comparison.of("simple")
+        if run.case == "europe"
+    )
+    told = page.locator("#durations svg.plot").get_attribute("aria-label")
+    assert told.startswith(
+        f"Duration of draft: simple median {took[2] * 1000:.0f} ms, {took[0] * 1000:.0f} ms to {took[4] * 1000:.0f} ms; langgraph"
+    )
+    assert visit.faults == []
+
+
+def test_prompts_mark_what_the_framework_added(show: Any):
+    visit = show(sample())
+    page = visit.page
+    page.locator("#prompt-call").select_option("draft, turn 1")
+    sides = page.locator("#prompts .side")
+    assert sides.nth(0).locator("mark").count() == 0
+    marked = " ".join(sides.nth(2).locator("mark").all_inner_texts())
+    assert "your job depends on it!" in marked
+    assert "Write a brief of at most two hundred words" not in marked
+    assert "Write a brief of at most two hundred words" in sides.nth(2).inner_text()
+    assert visit.faults == []
+
+
+def test_marks_stand_right_in_text_beyond_the_basic_plane(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    prompt = (
+        {
+            "role": "user",
+            "content": "🦉🦉🦉 Say in three sentences what could go wrong 🦉 and be quick",
+        },
+    )
+    run = comparison.runs[0]
+    calls = (run.calls[0].model_copy(update={"prompt": prompt}), *run.calls[1:])
+    changed = comparison.model_copy(
+        update={"runs": (run.model_copy(update={"calls": calls}), *comparison.runs[1:])}
+    )
+    side = show(changed).page.locator("#prompts .side").first
+    assert side.locator("mark").all_inner_texts() == ["and be quick"]
+
+
+def test_checks_say_how_many_runs_passed(show: Any):
+    page = show(sample()).page
+    row = page.locator("#checks tr").filter(has_text="contains 'Sources'").filter(has_text="asia")
+    assert row.locator("td").all_inner_texts() == [
+        "✓ 5 of 5",
+        "✓ 5 of 5",
+        "! 4 of 5\nthe run failed",
+    ]
+
+
+def test_light_and_dark_follow_the_system_and_the_reader(show: Any):
+    visit = show(sample(), color_scheme="dark")
+    page = visit.page
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Show in light colours").click()
+    light = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == light
+    assert visit.faults == []
+
+
+def test_those_who_took_no_part_and_cut_runs_are_told(show: Any):
+    whole = sample(cases=1, repeats=2, fails=False)
+    refused = Contender(key="autogen", framework="autogen", refused="needs `teams`, which it lacks")
+    cut = whole.model_copy(
+        update={
+            "contenders": (*whole.contenders, refused),
+            "runs": whole.runs[:4],
+            "notes": ("interrupted",),
+        }
+    )
+    visit = show(cut)
+    assert "needs `teams`, which it lacks" in visit.page.inner_text("#setup")
+    assert "interrupted" in visit.page.inner_text("#summary")
+    assert visit.faults == []
+
+
+def test_a_comparison_in_which_nothing_ran_is_a_page_too(show: Any):
+    refused = Contender(key="autogen", framework="autogen", refused="is broken")
+    visit = show(
+        sample(cases=1, repeats=1).model_copy(update={"contenders": (refused,), "runs": ()})
+    )
+    assert visit.page.locator("#tasks .room").inner_text() == "Nothing ran."
+    assert visit.faults == []
+
+
+# What must not be.
+
+
+@pytest.mark.parametrize("picture_", ["<svg", "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script><image href='http://127.0.0.1:9/x.png'/></svg>"])  # fmt: skip
+def test_hostile_texts_inject_nothing(show: Any, picture_: str):
+    comparison = poisoned(sample(cases=1, repeats=3))
+    outline = comparison.outline.model_copy(update={"picture": picture_})
+    visit = show(comparison.model_copy(update={"outline": outline}), viewport=PHONE)
+    page = visit.page
+    choose(page, "different")
+    page.locator("tr[data-address] .cell").first.click()
+    for select in page.locator("#timeline select, #durations select, #prompts select").all():
+        select.select_option(index=select.locator("option").count() - 1)
+    for summary in page.locator("summary").all():
+        if summary.is_visible():
+            summary.click()
+    assert page.evaluate("window.pwned") is None
+    assert (
+        page.evaluate(
+            "document.querySelectorAll('main script, main style, main iframe, [onerror], [onload], a[href^=javascript]').length"
+        )
+        == 0
+    )
+    assert page.evaluate("document.querySelectorAll('img').length") == 1
+    assert page.locator("h1").is_visible()
+    assert "\u202e" not in page.inner_text("body")
+    assert "\x1b" not in page.inner_text("body")
+    assert "⟨202E⟩" in page.inner_text("h1")
+    assert visit.faults == []
+    width, window = visit.wide()
+    assert width <= window
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_nothing_is_wider_than_the_window(show: Any, viewport: dict[str, int], count: int):
+    comparison = sample(picture=picture())
+    contenders = tuple(
+        comparison.contenders[at % 3].model_copy(
+            update={"key": f"{comparison.contenders[at % 3].key}@{at}.1"}
+        )
+        for at in range(count)
+    )
+    runs = tuple(
+        run.model_copy(update={"framework": one.key})
+        for one in contenders
+        for run in comparison.of(one.framework)
+    )
+    visit = show(
+        comparison.model_copy(update={"contenders": contenders, "runs": runs}), viewport=viewport
+    )
+    visit.page.locator("tr[data-address] .cell").first.click()
+    width, window = visit.wide()
+    assert width <= window
+    assert visit.faults == []
+
+
+def test_a_large_output_is_clipped_until_it_is_asked_for(show: Any):
+    large = "word " * 20_000
+    visit = show(
+        sample(output=lambda task, key, repeat: large + key, cases=1, repeats=2, fails=False)
+    )
+    page = visit.page
+    page.get_by_role("button", name="draft on simple").click()
+    first = page.locator("tr.opened .side").first
+    assert len(first.locator("pre").inner_text()) < 2_100
+    first.get_by_role("button", name="Show all 100,006 characters").click()
+    assert len(first.locator("pre").text_content()) == 100_006
+    other = page.locator("tr.opened .side").nth(1)
+    other.get_by_role("button", name="Show all").click()
+    assert other.locator("ins").all_inner_texts() == ["langgraph"]
+    width, window = visit.wide()
+    assert width <= window
+    assert visit.faults == []
+
+
+def test_three_hundred_tasks_come_a_hundred_at_a_time(show: Any):
+    visit = show(sample(steps=many(300), cases=1, repeats=5, fails=False))
+    page = visit.page
+    assert len(rows(page)) == 100
+    assert page.locator("#timeline .chart rect.task").count() == 3 * 40
+    page.locator("#tasks").get_by_role("button", name="Show 100 more").click()
+    assert len(rows(page)) == 200
+    page.get_by_label("Search").fill("step_29")
+    assert rows(page) == [f"step_29{n}" for n in range(10)]
+    page.locator("#timeline").get_by_role("button", name="Show 260 more tasks").first.click()
+    assert page.locator("#timeline .chart rect.task").count() == 3 * 300
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_keyboards_screen_readers_and_eyes_find_their_way(
+    show: Any, viewport: dict[str, int], scheme: str
+):
+    visit = show(sample(picture=picture()), viewport=viewport, color_scheme=scheme, bypass_csp=True)
+    visit.page.get_by_role("button", name="draft on crewai").click()
+    for summary in visit.page.locator("summary").all():
+        summary.click()
+    assert visit.broken_rules() == []
+
+
+def test_in_print_there_is_all_that_says_something_and_no_controls(show: Any):
+    page = show(sample(picture=picture()), color_scheme="dark").page
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 720, "height": 1000})
+    assert not page.locator("nav").is_visible()
+    assert not page.locator("#tasks .controls").is_visible()
+    assert page.locator(".answer").is_visible()
+    assert (
+        page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 30, 34)"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.pdf(format="A4").startswith(b"%PDF-")
