@@ -260,3 +260,15 @@ def test_each_moment_counts_once() -> None:
     edges = [0.0, 0.5, 1.7, 4.0, 10.0]
     parts = [split(began, ended, spans) for began, ended in pairwise(edges)]
     assert sum(part.model for part in parts) == pytest.approx(found.model)
+
+
+def test_who_waits_for_a_place_is_told_from_who_gets_one_at_once(folder: Path) -> None:
+    document = (
+        "talea: 1\nname: two\ntools: {look: {}}\nlimits: {max_parallel: 1}\n"
+        "tasks: {a: {tool: look}, b: {tool: look}}\n"
+    )
+    (run,) = measure(folder, document).runs
+    waits = [one for one in run.spans if one.kind == "place"]
+    assert [one.address for one in waits] == ["b"]
+    assert waits[0].duration == pytest.approx(0.1, rel=0.5)
+    assert run.split.waiting < 0.02  # Meanwhile the other one was at work.

@@ -337,9 +337,10 @@ async def _in_place(cell: Cell, number: int, via: Via, places: Places) -> Any:
     cell.check()
     wanted = _wanted(cell, number)
     execution = cell.run.execution
-    began = execution.now
+    began, rounds = execution.now, places.rounds
     grant = cell.grant = await wait(cell, places.acquire(_rank(cell), wanted))
-    execution.tell_wait(cell.address, began)
+    if grant.round > rounds:
+        execution.tell_wait(cell.address, began)
     if grant.loads is not None and isinstance(wanted, Wish):
         pool = wanted.pool.name
         execution.tell(AgentChosen(execution.now, cell.address, cell.agent_id, pool, grant.loads))

@@ -42,6 +42,8 @@ class Grant:
     loads: dict[str, int] | None = None
     allowances: list[Allowance] = field(default_factory=list[Allowance])
     """What the attempt's agents may ask their models; the place's own agent comes first."""
+    round: int = 0
+    """The round of giving in which it was given: a later one than the first, after a wait."""
 
     def allowance(self, desk: Desk, time: Callable[[], float]) -> Allowance | None:
         """Give what an agent at work in this place may ask; None where it has no rates."""
@@ -101,6 +103,8 @@ class Places:
         self._lines: dict[Hashable, _Line] = {}
         self._number = count()
         self._granting = False
+        self.rounds = 0
+        """How often free places were given."""
         self._timers: dict[Desk, asyncio.TimerHandle] = {}
         for desk in desks:
             for rate in desk.rates:
@@ -172,6 +176,7 @@ class Places:
             except TaskError as error:
                 place.set_exception(error)
         self._granting = False
+        self.rounds += 1
 
     def _give(self, line: _Line, request: Request | None) -> Grant:
         now = self._loop.time()
@@ -182,8 +187,8 @@ class Places:
             desk = line.pool.desks[chosen.name]
             loads = line.pool.loads() if self._tells else None
         if desk is None:
-            return Grant(now)
-        grant = Grant(now, desk, loads)
+            return Grant(now, round=self.rounds)
+        grant = Grant(now, desk, loads, round=self.rounds)
         if desk.rates:
             grant.allowances.append(Allowance(desk.rates, self._loop.time, is_given=True))
         desk.take()

@@ -143,3 +143,12 @@ function clipped(text, show = (shown) => [shown]) {
   pre.append('…');
   return [pre, button];
 }
+
+/** The task of a run that a span or call belongs to: `notes` for `notes[0]`, `polish/brief` for `polish#1/brief`. */
+function taskOf(run, address) {
+  let place = address.replaceAll(/#\d+/g, '');
+  while (place && !(place in run.tasks)) {
+    place = place.endsWith(']') ? place.slice(0, place.lastIndexOf('[')) : place.slice(0, place.lastIndexOf('/') + 1).slice(0, -1);
+  }
+  return place;
+}

@@ -38,7 +38,8 @@ function makeCell(key, address, caseId) {
     skipped: skipped.length,
     failed: tasks.length - succeeded.length - skipped.length,
     reached: tasks.length,
-    retried: tasks.filter((task) => task.attempts > 1).length,
+    retried: runs.filter((run) =>
+      run.spans.some((span) => span.kind === 'retry' && taskOf(run, span.address) === address)).length,
     recovered: tasks.filter((task) => task.recovered).length,
     time: times.length ? quantile(times, 0.5) : null,
     wrong: wrongs(tasks),

@@ -124,8 +124,9 @@ function drawTimeline(run, shown, end, width) {
   const names = shown.map((address) =>
     svg('text', { class: 'name', x: 0, y: place.get(address) + (narrow ? -1 : 16) }, shorten(address, narrow ? 44 : 24)));
   const marks = run.spans
-    .filter((span) => place.has(span.address))
-    .map((span) => drawSpan(span, place.get(span.address), x, hatch));
+    .map((span) => [span, place.get(taskOf(run, span.address))])
+    .filter(([, top]) => top !== undefined)
+    .map(([span, top]) => drawSpan(span, top, x, hatch));
   return svg('svg',
     {
       class: 'plot', role: 'img', width, height, viewBox: `0 0 ${width} ${height}`,
