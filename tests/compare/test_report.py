@@ -41,7 +41,7 @@ def poisoned(value: Any, poison: str = HOSTILE, field: str = "") -> Any:
         }
         return value.model_copy(update=parts)
     if isinstance(value, dict):
-        fixed = field in {"prompt"}
+        fixed = field == "prompt"
         return {
             k if fixed else k + poison: poisoned(v, poison, k if fixed else "")
             for k, v in value.items()
