@@ -31,7 +31,7 @@ from langgraph.types import Command
 import talea
 from talea.adapter import Endpoint
 from talea.errors import InputError, RunError, UsageError
-from talea.events import Status
+from talea.events import Answered, Status
 from talea.ir import Workflow
 from talea.plan import make_plan
 from talea.plugins import get_adapter
@@ -606,6 +606,63 @@ def test_several_questions_at_once_are_answered_by_their_ids(mode: str, maps: st
         assert tool.calls == {'"inner"': 1, '"re c/y"': 1}
 
     asyncio.run(main())
+
+
+ONE_AFTER_ANOTHER: Mapping[str, Any] = {
+    "a chain": {
+        "a": {"ask": "A?"},
+        "t": {"tool": "t", "with": {"x": "{{ tasks.a.output }}"}},
+        "b": {"ask": "B?", "depends_on": ["t"]},
+        "c": {"ask": "C?", "depends_on": ["b"]},
+    },
+    "side by side": {"a": {"ask": "A?"}, "b": {"ask": "B?"}, "c": {"ask": "C?"}},
+    "items": {"a": {"for_each": ["x", "y", "z"], "max_parallel": 1, "ask": "{{ item }}?"}},
+    "rounds": {
+        "a": {
+            "loop": {"max": 3, "exhausted": "keep"},
+            "tasks": {
+                "q": {"ask": "{{ loop.index }}?"},
+                "r": {"ask": "{{ loop.index }}, {{ tasks.q.output }}?"},
+            },
+        },
+        "b": {"ask": "B?", "depends_on": ["a"]},
+    },
+}
+
+
+@MODES
+@pytest.mark.parametrize("name", ONE_AFTER_ANOTHER)
+@pytest.mark.parametrize("by_id", [True, False], ids=["by id", "by turn"])
+def test_no_answer_is_given_to_two_questions(mode: str, name: str, by_id: bool) -> None:
+    async def main() -> None:
+        workflow = build(ONE_AFTER_ANOTHER[name])
+        seen = Answers()
+        options = {"mode": mode, "checkpointer": InMemorySaver()}
+        flow = talea.compile(workflow, "langgraph", options)
+        tool, given = Counting(), dict[str, str]()
+        context = tool.context(sinks=[seen])
+        found = await flow.ainvoke({"inputs": {}}, THREAD, context=context)
+        while asked := {one.id: one.value["address"] for one in found.get("__interrupt__", ())}:
+            id, address = next(iter(asked.items()))
+            assert address not in given
+            word: Any = given.setdefault(address, f"{len(given)}: {address}")
+            answer = {id: word} if by_id or len(asked) > 1 else word
+            found = await flow.ainvoke(Command(resume=answer), THREAD, context=context)
+        assert seen.given == given
+        assert all(calls == 1 for calls in tool.calls.values())
+
+    asyncio.run(main())
+
+
+class Answers:
+    """A sink that notes which answer each question got last."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+
+    def __call__(self, event: Any) -> None:
+        if isinstance(event, Answered):
+            self.given[event.address] = event.answer
 
 
 @MODES

@@ -82,9 +82,16 @@ class WorkflowDataflow(Saved, Pregel[Any, Any, Any, Any]):
         """Carry out a run on this workflow; with None it goes on where its checkpoint stands."""
         plain: Any = super()
         durability = self.blueprint.choices.durability if config else None
-        parts = plain.astream(given, config, context=driver, stream_mode=[], durability=durability)
-        async for _ in parts:
-            pass
+        # One that has come to its end already does not run again: what it came to is read.
+        modes = ["values"] if driver.resumed else list[str]()
+        parts = plain.astream(
+            given, config, context=driver, stream_mode=modes, durability=durability
+        )
+        last: Any = None
+        async for part in parts:
+            last = part
+        if last is not None:
+            driver.adopt(last[-1].get("results"))
         await self.blueprint.do_rest(driver)
 
     async def carry_out(self, run: Run) -> None:
