@@ -92,6 +92,24 @@ for style in ("crew", "flow"):
         [t.output for t in result.tasks.values()], result.error.type, looked[:],
         [usage.model_calls, usage.input_tokens, usage.output_tokens],
     ]
+TEAM = """
+talea_cassette: 1
+tasks:
+  a:
+    boss: [{delegate: {to: w, task: "Say {y}"}}, {delegate: {to: w, task: More}}, {content: "{z}"}]
+    w: [{content: "{x}"}, {fault: {status: 429, retry_after: 0}}]
+"""
+team = """
+name: led
+model: openai/gpt-5-mini
+agents: {boss: {role: "Boss {x}"}, w: {role: "Writer {x}"}}
+tasks: {a: {team: {manager: boss, members: [w]}, prompt: "Ask for {x}"}}
+"""
+for style in ("crew", "flow"):
+    result = talea.run(
+        talea.loads(team), framework="crewai", options={"style": style}, replay=loads_cassette(TEAM)
+    )
+    found["team " + style] = [result.tasks["a"].output, result.usage.model_calls]
 changed = {k: v for k, v in os.environ.items() if env.get(k) != v}
 told = json.dumps({
     "lazy": lazy, "found": found, "outside": outside, "changed": changed, "asked": asked,
@@ -175,6 +193,11 @@ def test_nothing_is_done_twice(seen: dict[str, Any], style: str) -> None:
     assert error == "rate_limit"
     assert looked == ["owls"]
     assert usage == [4, 7 + 20 + 11, 3 + 5 + 1]
+
+
+@STYLES
+def test_a_team_runs_likewise(seen: dict[str, Any], style: str) -> None:
+    assert seen["found"][f"team {style}"] == ["{z}", 5]
 
 
 def test_nothing_is_asked_on_the_network_but_the_model(seen: dict[str, Any]) -> None:

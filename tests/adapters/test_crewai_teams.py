@@ -235,6 +235,22 @@ def test_a_team_in_a_team_has_a_crew_of_its_own(style: str) -> None:
     assert delegated(events) == [("digger", "pen", "Draft"), ("lead", "pair", "Do it\n\nSoon.")]
 
 
+def test_managers_do_not_hold_the_places_of_their_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("talea_crewai.clients.AGENTS_AT_ONCE", 2)
+
+    class Leading(Script):
+        def answer(self, call: Call) -> Turn:
+            """Have whoever leads delegate once."""
+            if call.agent == "pen" or any(one.role == "tool" for one in call.request.messages):
+                return says("x")
+            return calls(work("pair" if call.agent == "lead" else "Senior Writer", "Go"))
+
+    tasks = '  brief: {for_each: "range(6)", team: both, prompt: Go}\nlimits: {timeout: 60s}\n'
+    result, events = run(tasks, Leading())
+    assert result.raise_for_failure().tasks["brief"].output == ["x"] * 6
+    assert len(delegated(events)) == 12
+
+
 # Cassettes
 
 

@@ -56,8 +56,9 @@ async def answer(
     Raises `TaskError`, or the model client's own error.
     """
     wanted = None if call.schema is None else ResponseFormat.of(call.schema)
-    conversation = Conversation(call, wanted, wording_of(call))
     piece = handed_on.get()
+    depth = 0 if piece is None else piece.depth
+    conversation = Conversation(call, wanted, wording_of(call), depth)
     if piece is not None and piece.whole != call.prompt:
         piece = None  # It was for another one, who has handed over.
     own = step or Step(name=call.address, description="-", expected_output="-")
@@ -66,7 +67,7 @@ async def answer(
     shown = hide_braces(context) or None
     broken: Exception | None = None
     model = Model.of(conversation)
-    async with places():
+    async with places(depth):
         try:
             with quiet():
                 agent, tools = _agent(conversation, model), _tools(conversation)

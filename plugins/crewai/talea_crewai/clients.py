@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 AGENTS_AT_ONCE = 128
-"""Agents that CrewAI's loop runs at the same time on one event loop; more of them wait."""
+"""Agents that CrewAI's loop runs at the same time on one event loop; more of them wait. As many
+again may work for managers, who wait for them, and so on for the teams in teams."""
+_MOST_THREADS = 16_384
 
 _LOCAL = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _NO_KEY = "none"
@@ -27,17 +29,27 @@ class _Threads(ThreadPoolExecutor):
     """Threads for CrewAI's loops, each of which blocks one while its model answers.
 
     CrewAI uses the event loop's default executor, which by default has six threads on two cores.
-    Some are left over for others, such as looking up a host's address, without which no model could
-    answer.
+    Places bound the agents, and not the threads: some are left over for others, such as looking up
+    a host's address, without which no model could answer.
     """
 
     def __init__(self) -> None:
-        super().__init__(AGENTS_AT_ONCE + 16, "talea-crewai")
-        self.places = asyncio.Semaphore(AGENTS_AT_ONCE)
+        super().__init__(_MOST_THREADS, "talea-crewai")
+        self._places: list[asyncio.Semaphore] = []
+
+    def places(self, depth: int) -> asyncio.Semaphore:
+        """Give what bounds the agents for whom that many managers wait.
+
+        With one bound for all, managers could hold every place that their members wait for.
+        """
+        while len(self._places) <= depth:
+            self._places.append(asyncio.Semaphore(AGENTS_AT_ONCE))
+        return self._places[depth]
 
 
-def places() -> asyncio.Semaphore:
-    """Give what bounds the agents on this event loop; see that there are threads for them.
+def places(depth: int) -> asyncio.Semaphore:
+    """Give what bounds the agents on this event loop for whom that many managers wait; see that
+    there are threads for them.
 
     The event loop keeps the wider executor until it closes, and shuts it down then.
     """
@@ -46,7 +58,7 @@ def places() -> asyncio.Semaphore:
     if not isinstance(threads, _Threads):
         threads = _Threads()
         loop.set_default_executor(threads)
-    return threads.places
+    return threads.places(depth)
 
 
 class Clients:

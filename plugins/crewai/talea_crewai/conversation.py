@@ -39,16 +39,18 @@ class Piece:
     """What the kernel hands on."""
     words: str
     context: str
+    depth: int
+    """How many managers wait for it."""
 
     @classmethod
     def of(
-        cls, read: dict[str, Any] | str, said: Mapping[str, Any], names: Sequence[str]
+        cls, read: dict[str, Any] | str, said: Mapping[str, Any], names: Sequence[str], depth: int
     ) -> Piece | None:
         """Give the piece of work of a call, by what it means and what was said."""
         words, context = (said.get(name, "") for name in names[1:])
         if isinstance(read, str) or not (isinstance(words, str) and isinstance(context, str)):
             return None
-        return cls(read["task"], words, context)
+        return cls(read["task"], words, context, depth)
 
 
 handed_on: ContextVar[Piece | None] = ContextVar("talea_crewai_piece", default=None)
@@ -81,6 +83,8 @@ class Conversation:
     wanted: ResponseFormat | None
     wording: Wording | None = None
     """How the agent delegates, if it is a manager."""
+    depth: int = 0
+    """How many managers wait for the agent."""
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     reply: Reply | None = None
     """The last answer of the model; the agent's own if it calls no tools."""
@@ -235,7 +239,8 @@ class Conversation:
         name, arguments = _name(asked), asked["function"]["arguments"]
         if self.wording is not None and self._delegates(asked):
             read = self.wording.read(name, arguments)
-            handed_on.set(Piece.of(read, self._said(asked), self.wording.tools[name]))
+            names = self.wording.tools[name]
+            handed_on.set(Piece.of(read, self._said(asked), names, self.depth + 1))
             return await self.call.tools[-1].call(read)
         for tool in self.own_tools:
             if tool.name == name:

@@ -58,11 +58,13 @@ def _flow(plan: Plan, stages: list[Stage]) -> str:
 
 
 def _cost_of_agents(plan: Plan) -> str:
-    if not any(step.kind in ("agent", "team") for inner in plan.plans() for step in inner.steps):
+    kinds = {step.kind for inner in plan.plans() for step in inner.steps}
+    if kinds.isdisjoint({"agent", "team"}):
         return ""
+    members = ", and as many again for those who work for managers" if "team" in kinds else ""
     return (
         "; each attempt of an agent has an Agent of its own, as one cannot run twice at once, and"
-        f" holds a thread, of which there are {AGENTS_AT_ONCE}"
+        f" holds a thread, of which there are {AGENTS_AT_ONCE}{members}"
     )
 
 
