@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,48 @@ def test_the_timeline_shows_bars_calls_and_waits_on_one_scale(show: Any):
     assert plots.nth(1).locator("path.ready").count() == 0
     page.locator("#timeline summary").first.click()
     assert page.locator("#timeline table").first.locator("tbody tr").count() == 6
+    assert visit.faults == []
+
+
+def test_what_items_and_rounds_did_is_drawn_at_their_task(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    run = comparison.runs[0]
+    moved = {"notes": "notes[1]", "draft": "draft#0", "risks": "elsewhere/risks"}
+    spans = tuple(
+        span.model_copy(
+            update={
+                "address": moved.get(span.address, span.address),
+                "began": span.began - 0.5 * (span.address == "draft"),
+            }
+        )
+        for span in run.spans
+    )
+    changed = comparison.model_copy(
+        update={"runs": (run.model_copy(update={"spans": spans}), *comparison.runs[1:])}
+    )
+    plot = show(changed).page.locator("#timeline svg.plot[role=img]").first
+    assert plot.locator("rect.model").count() == 3
+    assert plot.locator("path.earlier").count() == 1
+
+
+def test_a_task_may_be_called_as_what_objects_inherit(show: Any):
+    names = {"notes": "constructor", "risks": "__proto__", "draft": "toString"}
+    steps = tuple(
+        replace(
+            step,
+            name=names.get(step.name, step.name),
+            after=tuple(names.get(one, one) for one in step.after),
+        )
+        for step in BRIEF
+    )
+    comparison = sample(steps=steps, cases=1, repeats=2, fails=False)
+    cut = comparison.runs[-1].model_copy(update={"tasks": {}, "spans": ()})
+    visit = show(comparison.model_copy(update={"runs": (*comparison.runs[:-1], cut)}))
+    assert visit.page.get_by_role("button", name="__proto__ on simple: 2/2").is_visible()
+    assert visit.page.get_by_role("button", name="constructor on crewai: 1/2").is_visible()
+    visit.page.get_by_role("button", name="toString on crewai").click()
+    visit.page.locator("#output-repeat").select_option(index=1)
+    assert "Not reached." in visit.page.locator("tr.opened .side").first.inner_text()
     assert visit.faults == []
 
 

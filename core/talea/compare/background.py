@@ -135,7 +135,7 @@ def _contender(one: Contender, colours: dict[str, int]) -> Html:
             else None,
         ),
         *((name, value) for name, value in options.items()),
-        *one.versions.items(),
+        *((name, version) for name, version in one.versions.items() if name != "python"),
     ]
     listed = [join(tag("dt", name), tag("dd", value)) for name, value in told if value]
     return tag(

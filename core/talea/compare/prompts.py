@@ -3,7 +3,7 @@
 Nothing tells which is which, so it is matched by words. A run of four words that also stands in the
 workflow's text, in the inputs or in what tasks of the run have put out is the workflow's own. In a
 line so are shorter runs beside it, as a template leaves them on both sides of a value, and the
-value; and a line that is made of nothing else.
+value; and a line that is made of nothing else. What models and tools said before is no addition.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from talea.compare.record import Comparison, RunRecord
 
 _WORD = re.compile(r"\w+")
 _TAIL = re.compile(r"[^\w\n]*")
+_ANSWERS = frozenset({"assistant", "tool", "function"})
+"""Who answers in a conversation. What a model or tool said before is no framework's addition."""
 _RUN = 4
 """How many words must stand in the same order."""
 
@@ -136,11 +138,18 @@ def _read(run: RunRecord, corpus: Corpus) -> Reading:
     marks: list[list[Ranges]] = []
     counts: list[int] = []
     for call in run.calls:
-        texts = [text_of(message) for message in call.prompt or ()]
-        found = [corpus.ranges(text) for text in texts]
+        messages = call.prompt or ()
+        found = [_own(message, corpus) for message in messages]
         marks.append(found)
-        counts.append(sum(map(_foreign, texts, found)))
+        counts.append(sum(map(_foreign, map(text_of, messages), found)))
     return Reading(run.framework, marks, counts)
+
+
+def _own(message: dict[str, Any], corpus: Corpus) -> Ranges:
+    text = text_of(message)
+    if message.get("role") in _ANSWERS:
+        return [(0, len(text))] if text else []
+    return corpus.ranges(text)
 
 
 def added(found: Mapping[str, Reading]) -> dict[str, float]:

@@ -24,9 +24,7 @@ def make_list(folder: str, entries: Sequence[Entry]) -> Page:
         *(_broken(entry) if entry.broken else _item(entry, whole) for entry in entries),
         class_="shelf",
     )
-    choose = tag(
-        "div", tag("button", "Show A and B side by side", type="submit"), class_="bottom"
-    )
+    choose = tag("div", tag("button", "Show A and B side by side", type="submit"), class_="bottom")
     nothing = tag("p", "No comparisons are here: `talea compare --out` writes one.", class_="soft")
     inside = (
         tag("form", body, choose if len(whole) > 1 else None, action="/sides", method="get")

@@ -1,9 +1,15 @@
 // What all parts share: the data, elements that are made of text alone, and how figures are written.
 
-const comparison = JSON.parse(document.getElementById('comparison').textContent);
-const reading = JSON.parse(document.getElementById('reading').textContent);
+const comparison = embedded('comparison');
+const reading = embedded('reading');
 const keys = reading.keys;
 const LIMIT = 2000;
+
+/** Read data from the page. Its objects inherit nothing: a task may be called `constructor`. */
+function embedded(id) {
+  return JSON.parse(document.getElementById(id).textContent, (_, value) =>
+    value === null || typeof value !== 'object' || Array.isArray(value) ? value : Object.assign(Object.create(null), value));
+}
 
 const UNSEEN =
   /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
@@ -41,6 +47,7 @@ function fill(element, { on = {}, ...attributes }, inside) {
 
 function seconds(time) {
   if (time === null || time === undefined || !Number.isFinite(time)) return '–';
+  if (time === 0) return '0 s';
   if (time < 0.001) return `${Math.round(time * 1e6)} µs`;
   if (time < 0.01) return `${(time * 1000).toFixed(1)} ms`;
   if (time < 1) return `${Math.round(time * 1000)} ms`;
@@ -148,7 +155,7 @@ function clipped(text, show = (shown) => [shown]) {
 function taskOf(run, address) {
   let place = address.replaceAll(/#\d+/g, '');
   while (place && !(place in run.tasks)) {
-    place = place.endsWith(']') ? place.slice(0, place.lastIndexOf('[')) : place.slice(0, place.lastIndexOf('/') + 1).slice(0, -1);
+    place = place.endsWith(']') ? place.slice(0, place.lastIndexOf('[')) : place.slice(0, Math.max(0, place.lastIndexOf('/')));
   }
   return place;
 }

@@ -10,6 +10,8 @@ const LEVELS = {
   none: ['nothing to compare', ''],
 };
 
+const KINDS = { tasks: 'block', ask: 'question to a person' };
+
 /** The addresses of tasks in document order, those within a task after it. */
 function addresses() {
   const known = new Map(Object.keys(comparison.outline.tasks).map((id) => [id, new Set()]));
@@ -71,7 +73,7 @@ function makeRow(address, place, caseId) {
     different: ['structural', 'different'].includes(agreement?.level) || differsInOutcome(cells),
     slowest: Math.max(0, ...times),
     apart: times.length > 1 ? Math.max(...times) / Math.max(Math.min(...times), 1e-9) : 0,
-    kind: comparison.outline.tasks[address] ?? '',
+    kind: KINDS[comparison.outline.tasks[address]] ?? comparison.outline.tasks[address] ?? '',
   };
 }
 

@@ -79,7 +79,7 @@ function drawMessage(message, ranges) {
   };
   return el('div', { class: 'message' },
     el('h4', { class: 'role' }, role ?? 'message'),
-    characters.length > 0 && clipped(characters.join(''), show),
+    characters.length > 0 ? clipped(characters.join(''), show) : el('p', { class: 'soft small' }, 'No text.'),
     rest && el('details', {}, el('summary', {}, 'Its other fields'), clipped(rest)));
 }
 

@@ -1,18 +1,18 @@
 // Puts the parts in their places.
 
+/** Mark the part that is read: the last one that has begun in the upper third of the window. */
 function startWays() {
   const links = [...document.querySelectorAll('nav.ways a')];
-  const sections = new Map(links.map((link) => [document.querySelector(link.hash), link]));
-  const seen = new IntersectionObserver(
-    (entries) => {
-      const entry = entries.findLast((one) => one.isIntersecting);
-      if (!entry) return;
-      for (const link of links) link.removeAttribute('aria-current');
-      sections.get(entry.target).setAttribute('aria-current', 'true');
-    },
-    { rootMargin: '-15% 0px -75% 0px' },
-  );
-  for (const section of sections.keys()) if (section) seen.observe(section);
+  const sections = links.map((link) => document.querySelector(link.hash));
+  const mark = () => {
+    const begun = sections.findLastIndex((section) => section.getBoundingClientRect().top < innerHeight / 3);
+    links.forEach((link, at) => {
+      if (at === Math.max(0, begun)) link.setAttribute('aria-current', 'true');
+      else link.removeAttribute('aria-current');
+    });
+  };
+  addEventListener('scroll', () => requestAnimationFrame(mark), { passive: true });
+  mark();
 }
 
 function startCopy() {

@@ -80,6 +80,7 @@ function timelineLegend() {
     [sample(svg('rect', { class: 'tool', width: 14, height: 10 })), 'tool call'],
     [sample(defs, svg('rect', { fill: hatch, width: 14, height: 10 })), 'waiting'],
     [sample(svg('path', { class: 'ready', d: 'M0 5H14' })), 'ready, not yet started'],
+    [sample(svg('path', { class: 'earlier', d: 'M0 5H14' })), 'earlier rounds of a loop'],
   ];
   return el('ul', { class: 'legend c0' }, items.map(([mark, words]) => el('li', {}, mark, words)));
 }
@@ -120,13 +121,15 @@ function drawTimeline(run, shown, end, width) {
     svg('text', { x: x(time), y: height - 4, 'text-anchor': time ? 'middle' : 'start' }, tickWords(time, end)),
   ]);
   const place = new Map(shown.map((address, at) => [address, at * row + (narrow ? 14 : 0)]));
-  const bars = shown.map((address) => drawBar(run.tasks[address], address, place.get(address), x, run.duration));
+  const spans = run.spans.map((span) => [span, place.get(taskOf(run, span.address))]).filter(([, y]) => y !== undefined);
+  const bars = shown.map((address) => {
+    const y = place.get(address);
+    const began = Math.min(run.tasks[address].started, ...spans.filter(([, at]) => at === y).map(([span]) => span.began));
+    return drawBar(run.tasks[address], address, y, x, run.duration, began);
+  });
   const names = shown.map((address) =>
     svg('text', { class: 'name', x: 0, y: place.get(address) + (narrow ? -1 : 16) }, shorten(address, narrow ? 44 : 24)));
-  const marks = run.spans
-    .map((span) => [span, place.get(taskOf(run, span.address))])
-    .filter(([, top]) => top !== undefined)
-    .map(([span, top]) => drawSpan(span, top, x, hatch));
+  const marks = spans.map(([span, y]) => drawSpan(span, y, x, hatch));
   return svg('svg',
     {
       class: 'plot', role: 'img', width, height, viewBox: `0 0 ${width} ${height}`,
@@ -139,12 +142,14 @@ function shorten(text, most) {
   return text.length <= most ? text : `${text.slice(0, most / 2 - 1)}…${text.slice(1 - most / 2)}`;
 }
 
-function drawBar(task, address, y, x, whole) {
+/** Draw a task from `began`: its earlier rounds in a loop faint, the last one as a bar. */
+function drawBar(task, address, y, x, whole, began) {
   const ended = task.ended ?? whole;
   const waited = task.ready === null ? 0 : task.started - task.ready;
   const words = `${address}: ${seconds(task.started)} to ${seconds(ended)}, ${task.status}` + (waited > 0 ? `, ready ${seconds(waited)} before` : '');
   return svg('g', {},
     svg('title', {}, words),
+    began < task.started && svg('path', { class: 'earlier', d: `M${x(began)} ${y + 12}H${x(task.started)}` }),
     waited > 0 && svg('path', { class: 'ready', d: `M${x(task.ready)} ${y + 12}H${x(task.started)}` }),
     svg('rect', {
       class: task.status === 'failed' ? 'task broken' : 'task',
@@ -167,7 +172,7 @@ function drawSpan(span, y, x, hatch) {
 
 function timesTable(run, shown) {
   const total = (address, kinds) =>
-    run.spans.filter((span) => span.address === address && kinds.includes(span.kind)).reduce((sum, span) => sum + span.duration, 0);
+    run.spans.filter((span) => kinds.includes(span.kind) && taskOf(run, span.address) === address).reduce((sum, span) => sum + span.duration, 0);
   const rows = shown.map((address) => {
     const task = run.tasks[address];
     const ended = task.ended ?? run.duration;
