@@ -15,7 +15,7 @@ from talea.errors import UsageError
 from talea.journal import opened
 from talea.settings import Settings, find_settings, read_settings
 
-FLOW = "talea: 1\nname: t\ntasks: {a: {value: one}}\noutputs: {a: \"{{ tasks.a.output }}\"}\n"
+FLOW = 'talea: 1\nname: t\ntasks: {a: {value: one}}\noutputs: {a: "{{ tasks.a.output }}"}\n'
 
 
 @pytest.fixture
