@@ -167,11 +167,11 @@ def errors(_: str) -> str:
     rows = [["type", "is", "retried", "recovered by a fallback"]]
     for one in ErrorType:
         retried = "if asked for"
-        if one in NEVER_RETRIED or one is ErrorType.INTERRUPTED:
+        if one in NEVER_RETRIED:
             retried = "never"
         elif one in RETRIED_BY_DEFAULT:
             retried = "by default"
-        lost = one in NEVER_RECOVERED or one is ErrorType.INTERRUPTED
+        lost = one in NEVER_RECOVERED
         rows.append([f"`{one.value}`", _ERRORS[one.value], retried, "never" if lost else "yes"])
     return table(rows)
 
@@ -195,7 +195,7 @@ _ERRORS = {
     "denied": "a person did not allow a call",
     "limit_exceeded": "one of the run's `limits` was crossed",
     "replay_exhausted": "a model call that the cassette does not have",
-    "interrupted": "the user ended the run",
+    "interrupted": "the run was cut off at a task with `on_resume: fail`, or the user ended it",
     "internal": "a fault of talea, a plugin or a framework",
 }
 
