@@ -211,6 +211,20 @@ def test_there_is_nothing_to_do_but_read(server: Viewer, method: str):
     assert ask(server, method=method)[0] == 501
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ConnectionResetError(), False), (BrokenPipeError(), False), (ValueError("a mistake"), True)],
+)
+def test_a_browser_that_has_gone_is_nothing_to_tell(
+    server: Viewer, capsys: pytest.CaptureFixture[str], error: Exception, told: bool
+):
+    try:
+        raise error
+    except Exception:
+        server.handle_error(None, ("127.0.0.1", 1))
+    assert ("a mistake" in capsys.readouterr().err) is told
+
+
 def test_head_is_get_without_the_page(server: Viewer):
     status, page, headers = ask(server, method="HEAD")
     assert (status, page) == (200, "")

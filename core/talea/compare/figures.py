@@ -19,7 +19,8 @@ SHAPES = (
     "M3.4 0.8h3.2v2.6h2.6v3.2h-2.6v2.6h-3.2v-2.6h-2.6v-3.2h2.6z",
     "M5 9.2L0.6 1.2H9.4z",
 )
-"""One for each colour of the style: what tells frameworks apart where colours do not."""
+"""One for each colour of the style: what tells frameworks apart where colours do not. Where colours
+begin anew, each has the next shape."""
 _FEW = 3
 """So many frameworks stand beside each other on a phone."""
 
@@ -124,7 +125,7 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
         "div",
         tag(
             "table",
-            tag("caption", note),
+            tag("caption", tag("span", note)),
             tag("thead", head, role="rowgroup"),
             *groups,
             class_=f"figures{few}",
@@ -139,9 +140,11 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
 
 def who(key: str, colours: dict[str, int], name: str = "span") -> Html:
     """Name a framework, with its colour and shape."""
-    place = colours.get(key, 0) % len(SHAPES)
-    mark = tag("svg", tag("path", d=SHAPES[place]), viewBox="0 0 10 10", aria_hidden="true")
-    return tag(name, mark, tag("span", key), class_=f"who c{place}")
+    place = colours.get(key, 0)
+    again, colour = divmod(place, len(SHAPES))
+    shape = SHAPES[(place + again) % len(SHAPES)]
+    mark = tag("svg", tag("path", d=shape), viewBox="0 0 10 10", aria_hidden="true")
+    return tag(name, mark, tag("span", key), class_=f"who c{colour}")
 
 
 def _reference(key: str, summary: Summary) -> Html | None:

@@ -232,7 +232,7 @@ def _checks(comparison: Comparison) -> Html | None:
     few = f" few n{len(keys)}" if len(keys) <= 3 else ""
     table = tag(
         "table",
-        tag("caption", "How many runs passed each check."),
+        tag("caption", tag("span", "How many runs passed each check.")),
         tag(
             "thead",
             tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row"),

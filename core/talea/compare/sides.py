@@ -167,7 +167,7 @@ def _table(
     ]
     table = tag(
         "table",
-        tag("caption", "Medians of the runs that succeeded."),
+        tag("caption", tag("span", "Medians of the runs that succeeded.")),
         tag("thead", head, role="rowgroup"),
         *groups,
         class_="figures few n3",

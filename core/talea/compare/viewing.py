@@ -8,11 +8,12 @@ whose Host is not this server's own address is refused, which is what DNS rebind
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 from talea.compare.page import Page, document, header, tag
@@ -58,6 +59,11 @@ class Viewer(ThreadingHTTPServer):
         own = self.server_address[1]
         self.hosts = frozenset({f"{HOST}:{own}", f"localhost:{own}"})
         self.url = f"http://{HOST}:{own}/"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Tell of what went wrong here; that a browser has gone is nothing to tell."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(cast("Any", request), client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -70,9 +70,13 @@ function sorted(numbers) {
   return [...numbers].sort((a, b) => a - b);
 }
 
-/** The classes of a framework's colour: the same in all parts of the page. */
+function placeOf(key) {
+  return comparison.contenders.findIndex((one) => one.key === key);
+}
+
+/** The class of a framework's colour: the same in all parts of the page. */
 function colour(key) {
-  return `c${comparison.contenders.findIndex((one) => one.key === key) % 6}`;
+  return `c${placeOf(key) % SHAPES.length}`;
 }
 
 const SHAPES = [
@@ -84,9 +88,10 @@ const SHAPES = [
   'M5 9.2L0.6 1.2H9.4z',
 ];
 
-/** The shape that goes with a framework's colour. */
+/** The shape that goes with a framework's colour: another one where colours begin anew. */
 function shape(key) {
-  return SHAPES[comparison.contenders.findIndex((one) => one.key === key) % SHAPES.length];
+  const place = placeOf(key);
+  return SHAPES[(place + Math.floor(place / SHAPES.length)) % SHAPES.length];
 }
 
 function who(key, name = 'span', ...more) {

@@ -146,7 +146,7 @@ function startMatrix(room) {
     el('div', { class: 'card' },
       el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Tasks by framework' },
         el('table', { class: `matrix${few}`, role: 'table' },
-          el('caption', {}, 'Runs of a task that succeeded, and the median time. Open a cell for its outputs.'),
+          el('caption', {}, el('span', {}, 'Runs of a task that succeeded, and the median time. Open a cell for its outputs.')),
           el('thead', { role: 'rowgroup' },
             el('tr', { role: 'row' }, el('th', { scope: 'col', role: 'columnheader' }, 'Task'), heads, el('th', { scope: 'col', role: 'columnheader', class: 'agrees' }, 'Outputs'))),
           body)),
