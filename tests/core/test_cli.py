@@ -144,7 +144,7 @@ def test_json_is_one_object_of_all_that_happened(talea: Talea) -> None:
     told = json.loads(done.out)
     assert list(told) == [
         "talea", "run", "framework", "versions", "status", "outputs", "tasks", "usage", "reported",
-        "calls", "error", "questions", "notes",
+        "agents", "calls", "error", "questions", "notes",
     ]  # fmt: skip
     assert (told["talea"], told["framework"], told["status"]) == (1, "simple", "succeeded")
     assert told["error"] is None
@@ -157,6 +157,7 @@ def test_json_is_one_object_of_all_that_happened(talea: Talea) -> None:
     assert (write["agent"], write["attempts"], write["output"]) == ("writer", 1, "Cats sleep.")
     assert 0 <= write["started"] <= write["ended"]
     assert told["usage"]["model_calls"] == 1
+    assert told["agents"] == {"writer": told["usage"]}
     assert set(told["usage"]) == {"model_calls", "input_tokens", "output_tokens", "cost"}
 
 
