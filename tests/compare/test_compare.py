@@ -270,5 +270,5 @@ def test_who_waits_for_a_place_is_told_from_who_gets_one_at_once(folder: Path) -
     (run,) = measure(folder, document).runs
     waits = [one for one in run.spans if one.kind == "place"]
     assert [one.address for one in waits] == ["b"]
-    assert waits[0].duration == pytest.approx(0.1, rel=0.5)
+    assert waits[0].duration > 0.09
     assert run.split.waiting < 0.02  # Meanwhile the other one was at work.
