@@ -272,3 +272,42 @@ def test_who_waits_for_a_place_is_told_from_who_gets_one_at_once(folder: Path) -
     assert [one.address for one in waits] == ["b"]
     assert waits[0].duration > 0.09
     assert run.split.waiting < 0.02  # Meanwhile the other one was at work.
+
+
+def test_memory_is_the_framework_s_own(folder: Path) -> None:
+    """A process that is started from a large one has not held what that one holds."""
+    script = folder / "large.py"
+    script.write_text(
+        "from talea import loads\nfrom talea.compare import compare\n"
+        "if __name__ == '__main__':\n"
+        "    held = bytearray(b'x' * 600_000_000)\n"
+        "    found = compare(loads('talea: 1\\nname: t\\ntasks: {a: {value: 1}}\\n'),"
+        " frameworks=['simple'], repeat=1)\n"
+        "    print(found.runs[0].peak_memory)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert 20_000_000 < int(done.stdout) < 300_000_000
+
+
+@pytest.mark.parametrize("text", ["./here", "git+https://example.org/it", "langgraph 1.2", ""])
+def test_what_is_no_requirement_is_refused(text: str) -> None:
+    document = loads("talea: 1\nname: plain\ntasks: {a: {value: 1}}\n")
+    with pytest.raises(UsageError, match="no requirement"):
+        compare(document, requirements=[("langgraph", text)])
+
+
+def test_a_framework_in_an_environment_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made once, and has what the caller's path adds to the caller's alone left out."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(folder / "added"))
+    (folder / "added").mkdir()
+    (folder / "added" / "openai.py").write_text("raise ImportError('the caller\\'s own')\n")
+    asked = [("simple", "openai<3"), ("simple", "openai<3.0")]
+    found = measure(folder, one_tool("shout"), requirements=asked)
+    keys = [one.key for one in found.taking_part]
+    assert len({*keys}) == len(keys) == 2, [one.refused for one in found.contenders]
+    assert keys[0].startswith("simple@openai-2.")
+    assert {run.status for run in found.runs} == {"succeeded"}
+    assert all(one.isolated and not one.held_back for one in found.contenders)

@@ -16,6 +16,7 @@ from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workf
 from talea.cli.terminal import clean, say, stands_on_terminal, table
 from talea.cli.words import seconds
 from talea.errors import UsageError
+from talea.settings import find_settings
 
 if TYPE_CHECKING:
     from talea.compare.gates import Gate
@@ -144,6 +145,9 @@ def compare(  # noqa: PLR0917 - click passes them by name
     workflow = read_workflow(file)
     plan = make_plan(workflow)
     check_answers(plan, answers)
+    addresses = [address for address, _ in answers]
+    if twice := next((one for one in addresses if addresses.count(one) > 1), None):
+        raise UsageError(f"{twice!r} is answered twice", "a comparison has one answer for each")
     if cases is not None and (pairs or answers):
         raise UsageError("cases have inputs and answers of their own", "leave out -i and --answer")
     comparison = carry_out(
@@ -161,7 +165,7 @@ def compare(  # noqa: PLR0917 - click passes them by name
         seed=seed,
         timeout=timeout,
         tools=tools,
-        model=model,
+        model=model or find_settings(file).model,
         offline=offline,
         replay=replay,
         faults=faults,
@@ -192,10 +196,10 @@ def compare(  # noqa: PLR0917 - click passes them by name
 
 
 def _tell(text: str) -> None:
-    """Tell of a step: on one line of a terminal; elsewhere only who is started."""
+    """Tell of a step: on one line of a terminal; elsewhere only of those that take long."""
     if stands_on_terminal():
         click.echo(f"\r\x1b[K{clean(text)}", nl=False, err=True)
-    elif text.startswith("starting"):
+    elif text.startswith(("starting", "making")):
         say(clean(text))
 
 

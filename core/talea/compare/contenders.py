@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +11,7 @@ from talea.errors import UsageError
 from talea.plugins import PluginStatus
 
 _AGENTS = "agents"
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^]]*\])?\s*([<>=!~@].*)?")
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,6 +47,11 @@ def read_entries(
     ready = [name for name, info in known.items() if info.status is PluginStatus.READY]
     if not (names or ready or requirements):
         raise UsageError("no framework is installed", "pip install talea-simple")
+    for name, text in requirements:
+        if not _REQUIREMENT.fullmatch(text):
+            raise UsageError(
+                f"{text!r} is no requirement of a package", f'--with "{name}={name}==1.2.*"'
+            )
     entries: list[Entry] = []
     given = dict(pythons)
     for entry in map(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import re
 import secrets
 import sys
 import time
@@ -53,6 +54,7 @@ STARTUP_TIMEOUT = 120.0
 """Seconds in which a framework has to be imported and the workflow compiled for it."""
 _DEATHS = 3
 """So many runs in a row whose process ended, and a framework takes part no longer."""
+_OF_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
 _DRAWN = 300
 """Tasks of which a picture is made; of more nobody sees anything on one."""
 
@@ -202,7 +204,12 @@ class Arena:
     def _place(self, seat: Seat) -> None:
         """Give a framework an environment of its own; one that cannot have it is refused."""
         try:
-            seat.entry = place(seat.entry)
+            placed = place(seat.entry)
+            if any(other.entry.key == placed.key for other in self.seats):
+                # Two requirements came to the same version.
+                key = "@".join([seat.entry.key, *seat.entry.requirements])
+                placed = replace(placed, key=key)
+            seat.entry = placed
         except UsageError as error:
             seat.entry = replace(
                 seat.entry, key="@".join([seat.entry.key, *seat.entry.requirements])
@@ -213,7 +220,11 @@ class Arena:
     def _start(self, seat: Seat) -> None:
         """Start a framework's process; one that cannot take part is refused."""
         entry, order = seat.entry, self.order
-        seat.driver = driver = Driver(self._environment, entry.python)
+        environment = self._environment
+        if entry.python is not None:
+            # What the caller's own environment adds is not for another one.
+            environment = {k: v for k, v in environment.items() if k not in _OF_PYTHON}
+        seat.driver = driver = Driver(environment, entry.python)
         try:
             told = driver.ask(
                 "load",
@@ -314,7 +325,7 @@ class Arena:
 
     def _note_first(self, seat: Seat, record: RunRecord) -> None:
         startup = seat.contender.startup
-        if startup is not None and startup.first_run is None:
+        if startup is not None and startup.first_run is None and record.succeeded:
             startup = startup.model_copy(update={"first_run": record.duration})
             seat.contender = seat.contender.model_copy(update={"startup": startup})
 
@@ -373,12 +384,21 @@ def _machine() -> Machine:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         system=platform.platform(terse=True),
-        processor=platform.machine(),
+        processor=_processor(),
         cores=os.cpu_count() or 1,
         memory=memory,
         python=sys.version.partition(" ")[0],
         talea=metadata.version("talea"),
     )
+
+
+def _processor() -> str:
+    """Name the processor: times on another one are not comparable."""
+    with suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def _name_of(given: Any) -> str | None:

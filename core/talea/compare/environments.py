@@ -58,6 +58,8 @@ def held_back(distribution: str, others: Sequence[str]) -> list[str]:
     Only a registry knows whether there is a newer one that they keep out, and none is asked.
     """
     own = _closure(distribution)
+    if not own:
+        return []  # It came here by another way than by being installed.
     watched = {name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED
     watched &= own - {"talea"}
     around = {name for other in others for name in _closure(other)}
@@ -76,8 +78,8 @@ def held_back(distribution: str, others: Sequence[str]) -> list[str]:
 def _bound(bounds: str, installed: str) -> tuple[int, ...] | None:
     """Give the version that bounds keep out, if it is the next one after what is installed."""
     found = [tuple(map(int, cap.split("."))) for cap in _CAP.findall(bounds)]
-    major = int(installed.partition(".")[0])
-    return min((cap for cap in found if cap <= (major + 1,)), default=None)
+    major = re.search(r"\d+", installed)
+    return min((cap for cap in found if major and cap <= (int(major[0]) + 1,)), default=None)
 
 
 def _made(requirements: tuple[str, ...]) -> Path:

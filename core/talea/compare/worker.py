@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,6 @@ from talea.result import Result, TaskResult, plain_address
 from talea.run import lacks_of, prepare
 from talea.tools import load_tools
 
-_KIB_EVERYWHERE_BUT_ON_MACOS = 1 if sys.platform == "darwin" else 1024
-
 
 class Worker:
     """A framework, loaded once, and the workflow that it runs again and again."""
@@ -45,7 +43,6 @@ class Worker:
         self._settings: dict[str, Any] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
         self._plan: Plan | None = None
-        self._framework = ""
 
     def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a message; what goes wrong is part of the answer."""
@@ -99,7 +96,6 @@ class Worker:
             compile_seconds=time.perf_counter() - began,
             compile_cpu=time.process_time() - used,
         )
-        self._framework = framework
         self._settings = {
             "workflow": workflow,
             "framework": framework,
@@ -136,8 +132,12 @@ def _tell(plan: Plan, result: Result, watch: Watch, cpu: float) -> dict[str, Any
     calls = result.calls or ()
     spans = watch.all(calls)
     ready = _ready(plan, result)
+    placed: dict[str, list[tuple[str, Span]]] = {}
+    for span in spans:
+        place = plain_address(span.address)
+        placed.setdefault(_root(place), []).append((place, span))
     tasks = {
-        address: _task(address, task, ready.get(address), spans)
+        address: _task(address, task, ready.get(address), placed.get(_root(address), ()))
         for address, task in result.tasks.items()
     }
     told = RunRecord(
@@ -172,10 +172,17 @@ def _ready(plan: Plan, result: Result) -> dict[str, float]:
     }
 
 
-def _task(address: str, task: TaskResult, ready: float | None, spans: tuple[Span, ...]) -> Task:
+def _root(address: str) -> str:
+    """Name the workflow's own task that an address is of."""
+    return address.partition("/")[0].partition("[")[0]
+
+
+def _task(
+    address: str, task: TaskResult, ready: float | None, placed: Sequence[tuple[str, Span]]
+) -> Task:
     own = None
     if task.started is not None and task.ended is not None:
-        of_task = [span for span in spans if is_within(plain_address(span.address), address)]
+        of_task = [span for place, span in placed if is_within(place, address)]
         own = split(task.started, task.ended, of_task)
     return Task(
         status=str(task.status),
@@ -204,24 +211,10 @@ def _used(usage: Usage) -> Used:
 
 
 def _call(call: MeteredCall) -> Call:
-    return Call(
-        address=call.address,
-        agent=call.agent,
-        turn=call.turn,
-        model=call.model,
-        status=call.status,
-        began=call.began,
-        duration=call.duration,
-        first_byte=call.first_byte,
-        input_tokens=call.usage.input_tokens,
-        output_tokens=call.usage.output_tokens,
-        cost=call.usage.cost,
-        prompt_characters=call.prompt_characters,
-        tools_offered=call.tools_offered,
-        tools_called=call.tools_called,
-        fault=call.fault,
-        error=call.error,
-    )
+    told = call.as_json()
+    used: dict[str, Any] = told.pop("usage")
+    del told["client"], used["model_calls"]
+    return Call(**told, **used)
 
 
 def _emulated(plan: Plan, adapter: Adapter[Any]) -> dict[str, str]:
@@ -234,12 +227,22 @@ def _emulated(plan: Plan, adapter: Adapter[Any]) -> dict[str, str]:
 
 
 def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB_EVERYWHERE_BUT_ON_MACOS
+    """Give the most that this process has held, in bytes.
+
+    Linux counts for `ru_maxrss` what the process held that this one was started from, before it
+    became Python (setmax_mm_hiwater_rss in exec_mmap); VmHWM is this one's own.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
 
 
 def _function_of(file: str, name: str) -> Callable[..., Any]:
     """Give a function of a file, as the caller's script has it."""
-    found: Any = _modules.setdefault(file, None) or _load_module(file)
+    found: Any = _modules.get(file) or _load_module(file)
     for part in name.split("."):
         found = getattr(found, part)
     return found

@@ -55,11 +55,12 @@ class Account:
     def used(self) -> Usage:
         """Give what has been used so far."""
         with self._lock:
-            at_work = [pair for pair in self._open if not pair[0].duration]
-            for exchange, endpoint in self._open:
-                if exchange.duration:
+            open_now, self._open = self._open, []
+            for exchange, endpoint in open_now:
+                if exchange.duration:  # Looked at once: it may end while others are counted.
                     self._end(exchange, endpoint)
-            self._open = at_work
+                else:
+                    self._open.append((exchange, endpoint))
             return replace(self._used)
 
     def _end(self, exchange: Exchange, endpoint: Endpoint | None) -> None:
