@@ -121,6 +121,8 @@ class Verdict(Frozen):
     why: str | None = None
     of_end: bool = False
     """Whether the check says how the run is to end: one that fails as it should has passed."""
+    used: Used | None = None
+    """What a model used that judged; it counts for no framework."""
 
 
 class RunRecord(Frozen):
@@ -166,6 +168,20 @@ class RunRecord(Frozen):
     def prompt_characters(self) -> int:
         """How much text was sent to models."""
         return sum(call.prompt_characters for call in self.calls)
+
+
+class Overhead(Frozen):
+    """A successful run made again, with the models and tools of its framework's own first one on
+    tape: none of them takes any time, so that what is left is the framework."""
+
+    framework: str
+    case: str
+    repeat: int
+    duration: float
+    split: Split
+    """Its `model` is the gateway's own time, and `framework` the overhead."""
+    cpu: float
+    """As in `RunRecord`."""
 
 
 class Startup(Frozen):
@@ -234,6 +250,9 @@ class Settings(Frozen):
     timeout: float
     faults: str | None = None
     cassette: str | None = None
+    """The file, or the folder of one for each case, that answered in place of models."""
+    recorded: str | None = None
+    """Where the answers of models were recorded."""
     model: str | None = None
     command: str | None = None
     """The exact command that does it again."""
@@ -263,6 +282,8 @@ class Comparison(Frozen):
     contenders: tuple[Contender, ...]
     cases: tuple[Case, ...]
     runs: tuple[RunRecord, ...]
+    overhead: tuple[Overhead, ...] = ()
+    """Where models were asked for real; elsewhere the runs themselves wait for no model."""
     notes: tuple[str, ...] = ()
     """What went wrong beside the runs, such as an interrupt that ended it early."""
 
