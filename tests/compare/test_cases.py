@@ -20,8 +20,10 @@ name: flow
 inputs:
   topic: {type: string}
   count: {type: integer, default: 3}
+tools: {send: {approve: true}}
 tasks:
   ok: {ask: "Is {{ inputs.topic }} fine?"}
+  sent: {tool: send}
   make:
     value: {title: "{{ inputs.topic }}", count: "{{ inputs.count }}"}
 outputs:
@@ -99,7 +101,7 @@ def test_all_problems_of_lines_are_told_at_their_places(tmp_path: Path) -> None:
 def test_all_problems_of_checks_are_told_at_their_places(tmp_path: Path) -> None:
     text = """\
 - inputs: {topic: a}
-  answers: {okay: yes}
+  answers: {okay: yes, sent/send: 3}
   expect:
     - len(outputs.text > 3
     - text == 'a'
@@ -123,7 +125,11 @@ def test_all_problems_of_checks_are_told_at_their_places(tmp_path: Path) -> None
 - 4
 """
     assert problems(tmp_path, "a.yaml", text, functions=["polite"]) == [
-        "2:13 nothing is asked at 'okay': there is no task 'okay' (did you mean 'ok'?)",
+        "2:13 nothing is asked at 'okay' (did you mean 'ok'?)",
+        (
+            "2:24 3 is no answer to the call that 'sent/send' asks about (answer true,"
+            ' {"arguments": {…}} to call it otherwise, or {"refuse": "why"})'
+        ),
         "4:10 '(' is never closed",
         "5:7 unknown name 'text' (write `outputs.text`)",
         (

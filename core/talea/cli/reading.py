@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,11 +11,10 @@ import click
 
 from talea.cli.terminal import clean, say
 from talea.errors import DocumentError, InputError, Issue, Severity, UsageError
-from talea.ir import Tool, ToolTask, Workflow
+from talea.ir import Workflow
 from talea.load import load
-from talea.plan import Plan, Step
+from talea.plan import Plan
 
-_MARKS = re.compile(r"(\[\d+\])?(#\d+)?$")
 _YAML_AND_JSON = {".yaml", ".yml", ".json", ""}
 
 
@@ -70,70 +67,16 @@ def read_inputs(plan: Plan, file: str | None, pairs: Sequence[tuple[str, str]]) 
 
 
 def check_answers(plan: Plan, answers: Sequence[tuple[str, str]]) -> None:
-    """Refuse answers to what the workflow never asks, since the run would wait for the right ones,
-    and words on a tool's call that are none.
+    """Refuse answers to what the workflow never asks, and words on a tool's call that are none.
 
     Raises `UsageError`.
     """
-    found = [(address, _question_at(plan, address), value) for address, value in answers]
-    strange = [address for address, question, _ in found if question is None]
-    if strange:
-        asked = list(_questions(plan))
-        close = get_close_matches(strange[0], asked, 1)
-        known = ", ".join(asked[:8]) or "none"
-        raise UsageError(
-            f"nothing is asked at {', '.join(map(repr, strange))}",
-            f"did you mean {close[0]!r}?" if close else f"questions are at: {known}",
-        )
-    for address, question, value in found:
-        if isinstance(question, Tool):
-            _check_word(address, question, value)
+    from talea.kernel.questions import complaint_about_answer
 
-
-def _check_word(address: str, tool: Tool, value: str) -> None:
-    from talea.kernel.people import approval_schema, read_approval
-
-    _, refusal = read_approval(value, approval_schema(tool.parameters or {}))
-    if refusal is not None:
-        raise UsageError(f"{value!r} is no answer to the call that {address!r} asks about", refusal)
-
-
-def _question_at(plan: Plan, address: str) -> Step | Tool | None:
-    """Give the task that asks at an address, or the tool that a person must allow to be called;
-    `[i]` and `#n` may be right or not."""
-    names = [_MARKS.sub("", name) for name in address.split("/")]
-    while names:
-        name = names.pop(0)
-        if name not in plan.ids:
-            return None
-        step = plan.steps[plan.ids[name]]
-        if not names:
-            return step if step.kind == "ask" else None
-        if step.plan is None:
-            return _allowed(plan, step).get(names[0]) if len(names) == 1 else None
-        plan = step.plan
-    return None
-
-
-def _allowed(plan: Plan, step: Step) -> dict[str, Tool]:
-    """Give the tools that a task may call and that a person must allow."""
-    document = plan.workflow
-    names = [tool for agent in step.agents for tool in document.agents[agent].tools]
-    if isinstance(step.task, ToolTask):
-        names.append(step.task.tool)
-    return {name: tool for name in names if (tool := document.tools[name]).approve}
-
-
-def _questions(plan: Plan, place: str = "") -> Iterator[str]:
-    """Give the addresses of all questions, without `[i]` and `#n`."""
-    for step in plan.steps:
-        address = f"{place}{step.id}"
-        if step.kind == "ask":
-            yield address
-        elif step.plan is not None:
-            yield from _questions(step.plan, f"{address}/")
-        else:
-            yield from (f"{address}/{tool}" for tool in _allowed(plan, step))
+    for address, value in answers:
+        complaint = complaint_about_answer(plan, address, value)
+        if complaint is not None:
+            raise UsageError(*complaint)
 
 
 def _read_file(file: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ themselves. All of it is checked against the workflow before anything runs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from talea.compare.record import Case
 from talea.compare.scope import meant
 from talea.errors import DocumentError, Issue
 from talea.ir import Document
+from talea.kernel.questions import complaint_about_answer
 from talea.plan import Plan, check_inputs, complaints_about
 from talea.source import Bounds, Source, blanks, parse, read_model
 from talea.source.text import MAX_ISSUES, Steps, decode, describe, shown
@@ -29,7 +29,6 @@ from talea.source.text import MAX_ISSUES, Steps, decode, describe, shown
 _BOUNDS = Bounds(max_bytes=100_000_000, max_nodes=5_000_000)
 """Data of the caller's, which may be large."""
 _LINES = (".jsonl", ".ndjson")
-_MARKS = re.compile(r"(\[\d+\])?(#\d+)?$")
 _KEYS = ("id", "answers", "expect")
 
 
@@ -179,15 +178,11 @@ class _Reading:
             yield source.issue(complaint, (*place, name), key=name not in declared, hint=hint)
 
     def _of_answers(self, source: Source, form: CaseForm) -> Iterator[Issue]:
-        for address in form.answers:
-            name = _MARKS.sub("", address.partition("/")[0])
-            if name not in self._plan.ids:
-                yield source.issue(
-                    f"nothing is asked at {shown(address)}: there is no task {shown(name)}",
-                    ("answers", address),
-                    key=True,
-                    hint=meant(name, self._plan.ids),
-                )
+        for address, answer in form.answers.items():
+            complaint = complaint_about_answer(self._plan, address, answer)
+            if complaint is not None:
+                message, hint = complaint
+                yield source.issue(message, ("answers", address), key=True, hint=hint)
 
     def _check_ids(self) -> None:
         seen: set[str] = set()
