@@ -319,7 +319,7 @@ def test_durations_have_a_mark_for_each_run(show: Any):
     comparison = sample()
     visit = show(comparison)
     page = visit.page
-    groups = page.locator("#durations svg.plot > g")
+    groups = page.locator("#distributions svg.plot > g")
     assert [group.locator(".cross").count() for group in groups.all()] == [0, 0, 1]
     # One of the marks stands beside the name.
     assert [group.locator(".dot").count() - 1 for group in groups.all()] == [10, 10, 9]
@@ -331,7 +331,7 @@ def test_durations_have_a_mark_for_each_run(show: Any):
         for run in comparison.of("simple")
         if run.case == "europe"
     )
-    told = page.locator("#durations svg.plot").get_attribute("aria-label")
+    told = page.locator("#distributions svg.plot").get_attribute("aria-label")
     assert told.startswith(
         f"Duration of draft: simple median {took[2] * 1000:.0f} ms, {took[0] * 1000:.0f} ms to {took[4] * 1000:.0f} ms; langgraph"
     )
@@ -427,7 +427,7 @@ def test_hostile_texts_inject_nothing(show: Any, picture_: str):
     page = visit.page
     choose(page, "different")
     page.locator("tr[data-address] .cell").first.click()
-    for select in page.locator("#timeline select, #durations select, #prompts select").all():
+    for select in page.locator("#timeline select, #distributions select, #prompts select").all():
         select.select_option(index=select.locator("option").count() - 1)
     for summary in page.locator("summary").all():
         if summary.is_visible():
@@ -501,7 +501,7 @@ def test_three_hundred_tasks_come_a_hundred_at_a_time(show: Any):
     assert len(rows(page)) == 200
     page.get_by_label("Search").fill("step_29")
     assert rows(page) == [f"step_29{n}" for n in range(10)]
-    page.locator("#timeline").get_by_role("button", name="Show 260 more tasks").first.click()
+    page.locator("#timeline").get_by_role("button", name="Show 260 more rows").first.click()
     assert page.locator("#timeline .chart rect.task").count() == 3 * 300
     assert visit.faults == []
 

@@ -38,7 +38,7 @@ def answer(comparison: Comparison, summary: Summary) -> list[str]:
         told.append("Nothing was compared: no framework could take part.")
     else:
         told.append("Nothing was measured: no run was made.")
-    told.append(_terms(comparison))
+    told.append(terms(comparison))
     return [sentence for sentence in told if sentence]
 
 
@@ -251,7 +251,7 @@ def _cost(comparison: Comparison, summary: Summary, good: Sequence[Figures]) -> 
     return [f"a run costs {dollars(costs[least])} on {least}, {dollars(costs[most])} on {most}"]
 
 
-def _terms(comparison: Comparison) -> str:
+def terms(comparison: Comparison) -> str:
     """Say on what terms they took part: refused, turned out, emulating, held back."""
     ran = {one.key for one in measured(comparison)}
     parts = [
@@ -266,10 +266,13 @@ def _terms(comparison: Comparison) -> str:
         for one in comparison.contenders
         if one.key in ran and one.emulated
     ]
+    held: dict[str, list[str]] = {}
+    for one in comparison.contenders:
+        if one.key in ran and one.held_back:
+            held.setdefault(one_line("; ".join(one.held_back), 100), []).append(one.key)
     parts += [
-        f"{one.key} was held back ({one_line('; '.join(one.held_back), 100)})"
-        for one in comparison.contenders
-        if one.key in ran and one.held_back
+        f"{names(keys)} {'was' if len(keys) == 1 else 'were'} held back ({why})"
+        for why, keys in held.items()
     ]
     return f"{'; '.join(parts)}." if parts else ""
 

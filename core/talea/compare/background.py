@@ -80,6 +80,7 @@ def setup(comparison: Comparison) -> Html:
         "Models": mode_of(comparison),
         "Model": settings.model,
         "Cassette": settings.cassette,
+        "Recorded": settings.recorded,
         "Faults": settings.faults,
         "Repeats": f"{settings.repeat} of each case, in turns, after {settings.warmup} to warm up",
         "Seed": str(settings.seed),
@@ -143,11 +144,28 @@ def _contender(one: Contender, colours: dict[str, int]) -> Html:
         figures.who(one.key, colours, "h3"),
         tag("p", f"Did not take part: {one.refused}", class_="notice bad") if one.refused else None,
         tag("dl", *listed, class_="pairs small"),
-        *(
-            tag("p", f"Emulates {feature}: {how}", class_="notice")
-            for feature, how in one.emulated.items()
-        ),
-        *(tag("p", f"Held back: {what}", class_="notice") for what in one.held_back),
+        _terms(
+            "Emulates",
+            tag(
+                "dl",
+                *(
+                    tag("div", tag("dt", feature), tag("dd", how))
+                    for feature, how in one.emulated.items()
+                ),
+            ),
+        )
+        if one.emulated
+        else None,
+        _terms(
+            "Held back by what shares its environment",
+            tag("ul", *(tag("li", what) for what in one.held_back), class_="plain"),
+        )
+        if one.held_back
+        else None,
         *(tag("p", note, class_="soft small") for note in one.notes),
         class_="card pad stack",
     )
+
+
+def _terms(words: str, listed: Html) -> Html:
+    return tag("div", tag("h4", words), listed, class_="terms")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from talea.compare import prompts
 from talea.compare.answer import dollars, seconds
-from talea.compare.estimates import Difference, Spread
+from talea.compare.estimates import Difference, Spread, spread
 from talea.compare.page import Html, join, tag
-from talea.compare.record import Split
+from talea.compare.record import Comparison, Split
 from talea.compare.statistics import Figures, Summary
 
 SHAPES = (
@@ -35,8 +37,29 @@ class Row:
     metric: str | None = None
 
 
-def rows(added: dict[str, float]) -> dict[str, list[Row]]:
-    """Give all figures by group. `added` counts what each framework adds to a run's prompts."""
+@dataclass(slots=True, frozen=True)
+class Beside:
+    """What is told of each framework beside its `Figures`, by its key."""
+
+    added: dict[str, float]
+    """Characters that it adds to the prompts of a run."""
+    overhead: dict[str, Spread]
+    """Seconds that are its own in a run whose models and tools take no time."""
+
+
+def beside(comparison: Comparison, readings: Mapping[str, prompts.Reading]) -> Beside:
+    """Gather it. `readings` are those of the comparison's prompts."""
+    own: dict[str, list[float]] = {}
+    for one in comparison.overhead:
+        own.setdefault(one.framework, []).append(one.split.framework)
+    found = {key: spread(seconds) for key, seconds in own.items()}
+    overhead = {key: one for key, one in found.items() if one is not None}
+    return Beside(prompts.added(readings), overhead)
+
+
+def rows(beside: Beside) -> dict[str, list[Row]]:
+    """Give all figures by group."""
+    added, overhead = beside.added, beside.overhead
     return {
         "Outcome": [
             Row("Runs that succeeded", lambda f: f"{f.succeeded} of {f.runs}", _errors),
@@ -53,6 +76,11 @@ def rows(added: dict[str, float]) -> dict[str, list[Row]]:
                 lambda f: _middle(f.framework_seconds),
                 lambda f: _tail(f.framework_seconds),
                 "framework",
+            ),
+            Row(
+                "Overhead: models and tools take no time",
+                lambda f: _middle(overhead.get(f.key)),
+                lambda f: _tail(overhead.get(f.key)),
             ),
             Row("CPU of its process", lambda f: _middle(f.cpu), metric="cpu"),
         ],
@@ -85,7 +113,7 @@ def rows(added: dict[str, float]) -> dict[str, list[Row]]:
     }
 
 
-def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) -> Html:
+def table(summary: Summary, beside: Beside, colours: dict[str, int]) -> Html:
     """Make the table: a column for each framework, with how it differs from the first."""
     figures = summary.figures
     heads = [
@@ -111,7 +139,7 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
             class_="group",
             role="rowgroup",
         )
-        for group, members in rows(added).items()
+        for group, members in rows(beside).items()
     ]
     note = "Medians of the runs that succeeded." + (
         f" Differences are multiples of {summary.reference}, with the interval that holds the true"
@@ -190,8 +218,19 @@ def _split_row(figures: Sequence[Figures], colours: dict[str, int]) -> Html:
         )
         for one in figures
     ]
-    head = tag("th", "Where it went", scope="row", role="rowheader")
+    head = tag("th", "Where it went", _legend(), scope="row", role="rowheader")
     return tag("tr", head, *cells, role="row")
+
+
+def _legend() -> Html:
+    """Say what the parts of a bar are."""
+    swatch = partial(tag, "svg", viewBox="0 0 14 10", aria_hidden="true")
+    parts = ("framework", "model", "tool", "waiting")
+    return tag(
+        "ul",
+        *(tag("li", swatch(tag("rect", width=14, height=10, class_=one)), one) for one in parts),
+        class_="legend c0",
+    )
 
 
 def bar(split: Split, longest: float) -> Html:
@@ -235,7 +274,14 @@ def _middle(found: Spread | None) -> str | None:
 def _tail(found: Spread | None) -> str | None:
     if found is None or found.n < 2:
         return None
-    return f"p90 {seconds(found.p90)}, {seconds(found.low)} to {seconds(found.high)}"
+    return f"{between(found.low, found.high)}, p90 {seconds(found.p90)}"
+
+
+def between(low: float, high: float) -> str:
+    """Give two times, with their unit once where both have the same."""
+    first, last = seconds(low), seconds(high)
+    number, unit = first.rsplit(" ", 1)
+    return f"{number if last.endswith(f' {unit}') else first} to {last}"
 
 
 def _seconds(value: float | None) -> str | None:

@@ -35,6 +35,7 @@ class Corpus:
             tuple(words[at : at + _RUN]) for words in found for at in range(len(words) - _RUN + 1)
         }
         self._values = {tuple(words) for words in found if len(words) == 1}
+        self._short = {tuple(words) for words in found if 1 < len(words) < _RUN}
         self._whole = "\n".join(f" {' '.join(words)} " for words in found)
 
     def ranges(self, text: str) -> Ranges:
@@ -45,6 +46,10 @@ class Corpus:
         for at in range(len(words) - _RUN + 1):
             if tuple(words[at : at + _RUN]) in self._runs:
                 own[at : at + _RUN] = [True] * _RUN
+        for size in range(2, _RUN):
+            for at in range(len(words) - size + 1):
+                if tuple(words[at : at + size]) in self._short:
+                    own[at : at + size] = [True] * size
         for first, last in _lines(text, places):
             for start, end in list(_stretches([not is_own for is_own in own[first:last]])):
                 self._extend(words, own, first + start, first + end, (first, last))
@@ -184,11 +189,18 @@ def _kept(comparison: Comparison) -> Iterator[tuple[RunRecord, Corpus]]:
     for run in comparison.runs:
         if any(call.prompt is not None for call in run.calls):
             texts = [
-                comparison.outline.source or "",
+                *_sources(comparison.outline.source),
                 *_texts(cases[run.case].inputs if run.case in cases else {}),
                 *(text for task in run.tasks.values() for text in _texts(task.output)),
             ]
             yield run, Corpus(iter(texts))
+
+
+def _sources(source: str | None) -> Iterator[str]:
+    """Give a workflow's text, and what stands in a line of it after a name, by itself."""
+    yield source or ""
+    for line in (source or "").splitlines():
+        yield line.partition(":")[2]
 
 
 def _texts(value: Any) -> Iterator[str]:

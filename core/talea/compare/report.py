@@ -11,11 +11,12 @@ from typing import Any
 
 from talea.compare import figures, prompts
 from talea.compare.agreement import Agreement
-from talea.compare.answer import answer
+from talea.compare.answer import answer, dollars, terms
 from talea.compare.background import colours_of, mode_of, setup, workflow
+from talea.compare.glance import glance
 from talea.compare.page import Html, Page, counted, data, document, header, join, tag, title
 from talea.compare.record import Comparison, RunRecord
-from talea.compare.statistics import OUTPUTS, Summary, summarise
+from talea.compare.statistics import OUTPUTS, Summary, measured, summarise
 from talea.errors import UsageError
 
 SCRIPTS = (
@@ -47,11 +48,19 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
         "prompts": {order: one.as_json() for order, one in kept.items()},
     }
     sections = {
-        "summary": _summary(comparison, summary, prompts.added(kept)),
+        "summary": _summary(comparison, summary, figures.beside(comparison, kept)),
         "tasks": _room("Tasks", "What each task came to. Open a cell to see outputs side by side."),
-        "timeline": _room("Timeline", "When the tasks of one run were under way, on one scale."),
-        "durations": _room("Durations", "Each mark is one run; boxes hold the middle half."),
-        "prompts": _room("Prompts", "What was sent. Underlined is what is not the workflow's own."),
+        "timeline": _room(
+            "Timeline", "When the tasks of one run were under way; all frameworks on one scale."
+        ),
+        "distributions": _room(
+            "Distributions",
+            "Each mark is one run; a box holds the middle half, its line the median.",
+        ),
+        "prompts": _room(
+            "Prompts",
+            "What was sent. Marked is what is not the workflow's own, but the framework's.",
+        ),
         "checks": _checks(comparison),
         "workflow": workflow(comparison),
         "setup": setup(comparison),
@@ -106,9 +115,11 @@ def when(comparison: Comparison) -> str:
 
 def _header(comparison: Comparison, back: str | None) -> Html:
     cases, repeat = len(comparison.cases), comparison.settings.repeat
+    made, meant = len(comparison.runs), cases * repeat * len(measured(comparison))
+    each = f"{counted(cases, 'case')} × {counted(repeat, 'repeat')}"
     facts = {
         "When": when(comparison),
-        "Runs": f"{len(comparison.runs)} ({counted(cases, 'case')} × {counted(repeat, 'repeat')})",
+        "Runs": f"{made} ({each})" if made == meant else f"{made} of {meant} ({each})",
         "Models": mode_of(comparison),
     }
     return header(
@@ -132,50 +143,33 @@ def _room(words: str, about: str) -> Html:
     return join(title(words, about), tag("div", lack, class_="room stack"))
 
 
-def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) -> Html:
-    first, *rest = answer(comparison, summary)
+def _summary(comparison: Comparison, summary: Summary, beside: figures.Beside) -> Html:
     colours = colours_of(comparison)
-    told = tag(
-        "div",
-        tag("p", first),
-        tag("ul", *(tag("li", sentence) for sentence in rest)) if rest else None,
-        class_="card answer",
-    )
-    kinds = {
-        "framework": "framework (its colour)",
-        "model": "model",
-        "tool": "tool",
-        "waiting": "waiting",
-    }
-    swatches = [
-        tag(
-            "li",
-            tag(
-                "svg",
-                tag("rect", width=14, height=10, class_=kind),
-                viewBox="0 0 14 10",
-                aria_hidden="true",
-            ),
-            words,
-        )
-        for kind, words in kinds.items()
-    ]
-    table = tag(
-        "div",
-        figures.table(summary, added, colours),
-        tag("div", tag("ul", *swatches, class_="legend c0"), class_="pad"),
-        class_="card",
-    )
+    table = tag("div", figures.table(summary, beside, colours), class_="card")
     return join(
         title("Summary"),
         tag(
             "div",
-            told,
+            _answer(comparison, summary),
             *(tag("p", note, class_="notice") for note in comparison.notes),
-            table if summary.figures else None,
             _failures(comparison),
+            glance(summary, beside, colours),
+            table if summary.figures else None,
             class_="stack",
         ),
+    )
+
+
+def _answer(comparison: Comparison, summary: Summary) -> Html:
+    """Say what it comes to; on what terms, in smaller print."""
+    told, small = answer(comparison, summary), terms(comparison)
+    first, *rest = [sentence for sentence in told if sentence != small]
+    return tag(
+        "div",
+        tag("p", first),
+        tag("ul", *(tag("li", sentence) for sentence in rest)) if rest else None,
+        tag("p", small, class_="soft small") if small else None,
+        class_="card answer",
     )
 
 
@@ -232,7 +226,7 @@ def _checks(comparison: Comparison) -> Html | None:
     few = f" few n{len(keys)}" if len(keys) <= 3 else ""
     table = tag(
         "table",
-        tag("caption", tag("span", "How many runs passed each check.")),
+        tag("caption", tag("span", f"How many runs passed each check.{_judged(comparison)}")),
         tag(
             "thead",
             tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row"),
@@ -251,6 +245,21 @@ def _checks(comparison: Comparison) -> Html | None:
         aria_label="Checks by framework",
     )
     return join(title("Checks"), region)
+
+
+def _judged(comparison: Comparison) -> str:
+    """Say what models used that judged."""
+    used = [one.used for run in comparison.runs for one in run.verdicts if one.used]
+    if not used:
+        return ""
+    calls = counted(sum(one.model_calls for one in used), "call")
+    tokens = sum(one.input_tokens for one in used), sum(one.output_tokens for one in used)
+    costs = [one.cost for one in used if one.cost is not None]
+    cost = f", {dollars(sum(costs))}" if len(costs) == len(used) else ""
+    return (
+        f" A model judged, in {calls} with {tokens[0]:,} tokens in and {tokens[1]:,} out{cost};"
+        " that counts for no framework."
+    )
 
 
 def _verdict(found: list[str | None]) -> Html:

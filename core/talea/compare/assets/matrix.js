@@ -123,12 +123,13 @@ function startMatrix(room) {
     body.querySelector(`[data-cell="${CSS.escape(`${key} ${address}`)}"]`)?.focus();
   };
   const draw = () => {
+    const longest = Math.max(...rows.map((row) => row.slowest));
     const term = state.search.trim().toLowerCase();
     const found = rows
       .filter((row) => FILTERS[state.filter][1](row) && (!term || row.address.toLowerCase().includes(term)))
       .sort(SORTS[state.sort][1]);
     const shown = found.slice(0, state.shown);
-    body.replaceChildren(...shown.flatMap((row) => drawRow(row, state, open)));
+    body.replaceChildren(...shown.flatMap((row) => drawRow(row, state, open, longest)));
     const left = found.length - shown.length;
     told.textContent = found.length === all.length ? count(all.length, 'task') : `${found.length} of ${count(all.length, 'task')}`;
     rest.hidden = left === 0;
@@ -146,7 +147,7 @@ function startMatrix(room) {
     el('div', { class: 'card' },
       el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Tasks by framework' },
         el('table', { class: `matrix${few}`, role: 'table' },
-          el('caption', {}, el('span', {}, 'Runs of a task that succeeded, and the median time. Open a cell for its outputs.')),
+          el('caption', {}, el('span', {}, 'Runs of a task that succeeded, and the median time, as a bar too.')),
           el('thead', { role: 'rowgroup' },
             el('tr', { role: 'row' }, el('th', { scope: 'col', role: 'columnheader' }, 'Task'), heads, el('th', { scope: 'col', role: 'columnheader', class: 'agrees' }, 'Outputs'))),
           body)),
@@ -171,11 +172,11 @@ function matrixControls(rows, change) {
   );
 }
 
-function drawRow(row, state, open) {
+function drawRow(row, state, open, longest) {
   const opened = state.opened?.address === row.address ? state.opened.key : null;
   const tr = el('tr', { role: 'row', 'data-address': row.address },
     el('th', { scope: 'row', role: 'rowheader' }, row.address, row.kind && el('span', { class: 'more' }, row.kind)),
-    row.cells.map((cell) => el('td', { role: 'cell' }, drawCell(cell, row.address, opened === cell.key, open))),
+    row.cells.map((cell) => el('td', { role: 'cell' }, drawCell(cell, row.address, opened === cell.key, open, longest))),
     el('td', { role: 'cell', class: 'agrees' }, drawAgreement(row.agreement)),
   );
   if (!opened) return [tr];
@@ -184,7 +185,7 @@ function drawRow(row, state, open) {
   return [tr, el('tr', { role: 'row', class: 'opened' }, detail)];
 }
 
-function drawCell(cell, address, opened, open) {
+function drawCell(cell, address, opened, open, longest) {
   const [mark, kind, words] = outcome(cell);
   const more = [
     cell.time === null ? null : seconds(cell.time),
@@ -204,6 +205,8 @@ function drawCell(cell, address, opened, open) {
     el('span', { class: `mark ${kind}`, 'aria-hidden': 'true' }, mark),
     el('span', {}, words),
     el('span', { class: 'more' }, more.join(' · ')),
+    cell.time > 0 && svg('svg', { class: 'long', viewBox: '0 0 100 4', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+      svg('rect', { class: colour(cell.key), width: Math.max(1, (100 * cell.time) / longest), height: 4 })),
   );
 }
 

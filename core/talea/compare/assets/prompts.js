@@ -40,14 +40,22 @@ function drawPrompt(key, run, name) {
   if (at < 0) return el('div', { class: 'side card' }, who(key, 'h3'), el('p', { class: 'soft small' }, 'Made no such call.'));
   const call = run.calls[at];
   const messages = call.prompt.map((message, place) => ({ message, ranges: reading.prompts[run.order].marks[at][place] }));
+  const { added } = reading.prompts[run.order];
   const all = messages.reduce((sum, { message }) => sum + Array.from(textOf(message)).length, 0);
   return el('div', { class: 'side card' }, who(key, 'h3'),
     el('dl', {},
       fact('Characters', all.toLocaleString('en')),
-      fact('Added', reading.prompts[run.order].added[at].toLocaleString('en')),
+      fact('Added', share(added[at], all)),
       fact('Tokens in', call.input_tokens.toLocaleString('en')),
       call.tools_offered.length > 0 && fact('Tools offered', call.tools_offered.join(', '))),
+    all > 0 && svg('svg', { class: 'share', viewBox: '0 0 100 6', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+      svg('rect', { class: 'own', width: 100, height: 6 }),
+      svg('rect', { class: 'foreign', width: (100 * added[at]) / all, height: 6 })),
     messages.map(({ message, ranges }) => drawMessage(message, ranges)));
+}
+
+function share(part, whole) {
+  return part > 0 ? `${part.toLocaleString('en')} (${Math.max(1, Math.round((100 * part) / whole))} %)` : '0';
 }
 
 function fact(name, value) {

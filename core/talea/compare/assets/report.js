@@ -25,7 +25,7 @@ function startCopy() {
   });
 }
 
-const PARTS = { tasks: startMatrix, timeline: startTimeline, durations: startSpreads, prompts: startPrompts };
+const PARTS = { tasks: startMatrix, timeline: startTimeline, distributions: startSpreads, prompts: startPrompts };
 for (const [id, start] of Object.entries(PARTS)) {
   const room = document.querySelector(`#${id} .room`);
   if (keys.length && comparison.runs.length) start(room);

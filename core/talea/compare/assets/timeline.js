@@ -80,83 +80,135 @@ function timelineLegend() {
     [sample(svg('rect', { class: 'tool', width: 14, height: 10 })), 'tool call'],
     [sample(defs, svg('rect', { fill: hatch, width: 14, height: 10 })), 'waiting'],
     [sample(svg('path', { class: 'ready', d: 'M0 5H14' })), 'ready, not yet started'],
+    [sample(svg('path', { class: 'load', d: 'M0 10V6H4V2H9V6H14V10Z' })), 'calls at once'],
     [sample(svg('path', { class: 'earlier', d: 'M0 5H14' })), 'earlier rounds of a loop'],
   ];
   return el('ul', { class: 'legend c0' }, items.map(([mark, words]) => el('li', {}, mark, words)));
 }
 
+/**
+ * What has a row of its own in a run's chart: each task, with its spans, and below a task that was
+ * mapped each of its items, which have no times of their own but those of their calls.
+ */
+function lanesOf(run) {
+  const tasks = addresses().filter((address) => (run.tasks[address]?.started ?? null) !== null);
+  const spans = new Map(tasks.map((address) => [address, []]));
+  for (const span of run.spans) spans.get(taskOf(run, span.address))?.push(span);
+  return tasks.flatMap((address) => {
+    const items = Map.groupBy(spans.get(address), (span) => span.address.replaceAll(/#\d+/g, ''));
+    items.delete(address);
+    const own = { address, task: run.tasks[address], spans: spans.get(address) };
+    if (items.size < 2) return [own];
+    const lanes = [...items].sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true }));
+    const rest = own.spans.filter((span) => !items.has(span.address.replaceAll(/#\d+/g, '')));
+    return [{ ...own, spans: rest, items: lanes.length }, ...lanes.map(([item, found]) => ({ address: item, of: address, spans: found }))];
+  });
+}
+
+/** From when to when a row's bar goes. */
+function extent({ task, spans }, run) {
+  if (task) return [task.started, task.ended ?? run.duration];
+  return [Math.min(...spans.map((one) => one.began)), Math.max(...spans.map((one) => one.began + one.duration))];
+}
+
+/** How many of these stretches of time overlap: pairs of a time and the number from then on. */
+function load(stretches) {
+  const edges = stretches.flatMap(([from, to]) => [[from, 1], [to, -1]]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  let now = 0;
+  return edges.map(([time, step]) => [time, (now += step)]);
+}
+
+function most(steps) {
+  return Math.max(0, ...steps.map(([, now]) => now));
+}
+
 function drawRun(run, end, width, state, redraw) {
-  const order = addresses().filter((address) => (run.tasks[address]?.started ?? null) !== null);
-  const shown = state.all ? order : order.slice(0, ROWS);
-  const left = order.length - shown.length;
+  const lanes = lanesOf(run);
+  const shown = state.all ? lanes : lanes.slice(0, ROWS);
+  const left = lanes.length - shown.length;
   return el('div', { class: `chart ${colour(run.framework)}` },
-    who(run.framework, 'h3', el('span', { class: 'soft' }, describeRun(run, order))),
-    shown.length > 0 && drawTimeline(run, shown, end, width),
-    left > 0 && el('p', {}, el('button', { type: 'button', on: { click: () => { state.all = true; redraw(); } } }, `Show ${count(left, 'more task', 'more tasks')}`)),
-    shown.length > 0 && el('details', {}, el('summary', {}, 'The same as a table'), timesTable(run, shown)),
-  );
+    who(run.framework, 'h3', el('span', { class: 'soft' }, describeRun(run, lanes))),
+    shown.length > 0 && drawTimeline(run, shown, describeRun(run, lanes), end, width),
+    left > 0 && el('p', {}, el('button', { type: 'button', on: { click: () => { state.all = true; redraw(); } } }, `Show ${count(left, 'more row')}`)),
+    shown.length > 0 && el('details', {}, el('summary', {}, 'The same as a table'), timesTable(run, shown)));
 }
 
-function describeRun(run, order) {
-  const edges = order.flatMap((address) => [[run.tasks[address].started, 1], [run.tasks[address].ended ?? run.duration, -1]]);
-  let [now, most] = [0, 0];
-  for (const [, step] of edges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
-    now += step;
-    most = Math.max(most, now);
-  }
-  const status = run.status === 'succeeded' ? '' : `${run.status}, `;
-  return `${status}${seconds(run.duration)}, at most ${count(most, 'task')} at once`;
+/** How long a run took, and how much of it was side by side: tasks without others in them, and items. */
+function describeRun(run, lanes) {
+  const outer = (lane) => lane.items || lanes.some(({ address }) => address.startsWith(`${lane.address}/`) || address.startsWith(`${lane.address}[`));
+  const side = most(load(lanes.filter((lane) => !outer(lane)).map((lane) => extent(lane, run))));
+  const status = run.status === 'succeeded' ? '' : `${run.status.replaceAll('_', ' ')} after `;
+  return `${status}${seconds(run.duration)}, ${side > 1 ? `up to ${side} tasks at once` : 'one task at a time'}`;
 }
 
-function drawTimeline(run, shown, end, width) {
+function drawTimeline(run, shown, told, end, width) {
   const narrow = width < 560;
-  const label = narrow ? 0 : Math.min(190, 24 + 7 * Math.max(...shown.map((address) => address.length)));
+  const label = narrow ? 0 : Math.min(190, 24 + 7.2 * Math.max(12, ...shown.map(({ address, of }) => (of ? 4 + address.length - of.length : address.length))));
   const row = narrow ? ROW + 14 : ROW;
   const right = 14;
   const x = (time) => label + (Math.min(Math.max(time, 0), end) / end) * (width - label - right);
-  const height = shown.length * row + 22;
+  const calls = load(run.spans.filter(({ kind }) => kind === 'model' || kind === 'tool').map((span) => [span.began, span.began + span.duration]));
+  const foot = calls.length ? row + 4 : 0;
+  const height = shown.length * row + foot + 22;
   const [hatch, defs] = hatching();
   const lines = ticks(0, end, narrow ? 4 : 8).map((time) => [
     svg('path', { class: 'grid', d: `M${x(time)} 0V${height - 18}` }),
     svg('text', { x: x(time), y: height - 4, 'text-anchor': time ? 'middle' : 'start' }, tickWords(time, end)),
   ]);
-  const place = new Map(shown.map((address, at) => [address, at * row + (narrow ? 14 : 0)]));
-  const spans = run.spans.map((span) => [span, place.get(taskOf(run, span.address))]).filter(([, y]) => y !== undefined);
-  const bars = shown.map((address) => {
-    const y = place.get(address);
-    const began = Math.min(run.tasks[address].started, ...spans.filter(([, at]) => at === y).map(([span]) => span.began));
-    return drawBar(run.tasks[address], address, y, x, run.duration, began);
+  const lanes = shown.map((lane, at) => {
+    const y = at * row + (narrow ? 14 : 0);
+    const words = shorten(lane.of ? `↳ ${lane.address.slice(lane.of.length)}` : lane.address, narrow ? 44 : 24);
+    const name = svg('text', { class: lane.of ? 'item' : 'name', x: lane.of ? 10 : 0, y: y + (narrow ? -1 : 16) }, words);
+    const marks = lane.spans.map((span) => drawSpan(span, y, x, hatch));
+    return [lane.task ? drawBar(lane, y, x, run) : drawItem(lane, y, x, run), marks, name];
   });
-  const names = shown.map((address) =>
-    svg('text', { class: 'name', x: 0, y: place.get(address) + (narrow ? -1 : 16) }, shorten(address, narrow ? 44 : 24)));
-  const marks = spans.map(([span, y]) => drawSpan(span, y, x, hatch));
   return svg('svg',
     {
       class: 'plot', role: 'img', width, height, viewBox: `0 0 ${width} ${height}`,
-      'aria-label': `When tasks ran on ${run.framework}: ${describeRun(run, shown)}. The same stands in the table below.`,
+      'aria-label': `When tasks ran on ${run.framework}: ${told}. The same stands in the table below.`,
     },
-    defs, lines, bars, marks, names);
+    defs, lines, lanes, foot > 0 && drawLoad(calls, shown.length * row + (narrow ? 18 : 4), x, narrow));
+}
+
+/** Draw how many calls of models and tools were under way. */
+function drawLoad(steps, y, x, narrow) {
+  const high = most(steps);
+  const bottom = y + 18;
+  const path = steps.map(([time, now]) => `H${x(time)}V${bottom - (now / high) * 16}`).join('');
+  return svg('g', {},
+    svg('title', {}, `Calls of models and tools at once: at most ${high}`),
+    svg('path', { class: 'load', d: `M${x(0)} ${bottom}${path}H${x(steps.at(-1)[0])}V${bottom}Z` }),
+    svg('text', { x: 0, y: narrow ? y - 5 : y + 14 }, `calls (max ${high})`));
 }
 
 function shorten(text, most) {
   return text.length <= most ? text : `${text.slice(0, most / 2 - 1)}…${text.slice(1 - most / 2)}`;
 }
 
-/** Draw a task from `began`: its earlier rounds in a loop faint, the last one as a bar. */
-function drawBar(task, address, y, x, whole, began) {
-  const ended = task.ended ?? whole;
-  const waited = task.ready === null ? 0 : task.started - task.ready;
-  const words = `${address}: ${seconds(task.started)} to ${seconds(ended)}, ${task.status}` + (waited > 0 ? `, ready ${seconds(waited)} before` : '');
+/** Draw a task: its earlier rounds in a loop faint, the last one as a bar. */
+function drawBar(lane, y, x, run) {
+  const { address, task, spans } = lane;
+  const [started, ended] = extent(lane, run);
+  const began = Math.min(started, ...spans.map((span) => span.began));
+  const waited = task.ready === null ? 0 : started - task.ready;
+  const words = `${address}: ${seconds(started)} to ${seconds(ended)}, ${task.status.replaceAll('_', ' ')}` + (waited > 0 ? `, ready ${seconds(waited)} before` : '');
   return svg('g', {},
     svg('title', {}, words),
-    began < task.started && svg('path', { class: 'earlier', d: `M${x(began)} ${y + 12}H${x(task.started)}` }),
-    waited > 0 && svg('path', { class: 'ready', d: `M${x(task.ready)} ${y + 12}H${x(task.started)}` }),
+    began < started && svg('path', { class: 'earlier', d: `M${x(began)} ${y + 12}H${x(started)}` }),
+    waited > 0 && svg('path', { class: 'ready', d: `M${x(task.ready)} ${y + 12}H${x(started)}` }),
     svg('rect', {
       class: task.status === 'failed' ? 'task broken' : 'task',
-      x: x(task.started), y: y + 4, width: Math.max(2, x(ended) - x(task.started)), height: 16, rx: 3,
+      x: x(started), y: y + 4, width: Math.max(2, x(ended) - x(started)), height: 16, rx: 3,
     }),
     task.status === 'failed' && svg('text', { x: x(ended) + 4, y: y + 16, class: 'name' }, '✗'),
   );
+}
+
+/** Draw an item of a map, from its first call to the end of its last. */
+function drawItem(lane, y, x, run) {
+  const [from, to] = extent(lane, run);
+  return svg('rect', { class: 'item', x: x(from), y: y + 6, width: Math.max(2, x(to) - x(from)), height: 12, rx: 2 },
+    svg('title', {}, `${lane.address}: calls from ${seconds(from)} to ${seconds(to)}`));
 }
 
 function drawSpan(span, y, x, hatch) {
@@ -171,16 +223,16 @@ function drawSpan(span, y, x, hatch) {
 }
 
 function timesTable(run, shown) {
-  const total = (address, kinds) =>
-    run.spans.filter((span) => kinds.includes(span.kind) && taskOf(run, span.address) === address).reduce((sum, span) => sum + span.duration, 0);
-  const rows = shown.map((address) => {
-    const task = run.tasks[address];
-    const ended = task.ended ?? run.duration;
+  const total = (spans, ...kinds) =>
+    seconds(spans.filter(({ kind }) => kinds.includes(kind)).reduce((sum, { duration }) => sum + duration, 0));
+  const rows = shown.map((lane) => {
+    const [from, to] = extent(lane, run);
+    const ready = lane.task?.ready ?? null;
     const cells = [
-      seconds(task.started), seconds(ended - task.started), task.ready === null ? '–' : seconds(Math.max(0, task.started - task.ready)),
-      seconds(total(address, ['model'])), seconds(total(address, ['tool'])), seconds(total(address, ['retry', 'place', 'person'])),
+      seconds(from), seconds(to - from), ready === null ? '–' : seconds(Math.max(0, from - ready)),
+      total(lane.spans, 'model'), total(lane.spans, 'tool'), total(lane.spans, 'retry', 'place', 'person'),
     ];
-    return el('tr', {}, el('th', { scope: 'row' }, address), cells.map((cell) => el('td', {}, cell)));
+    return el('tr', {}, el('th', { scope: 'row' }, lane.address), cells.map((cell) => el('td', {}, cell)));
   });
   const heads = ['Task', 'Started', 'Took', 'Ready before', 'Model', 'Tools', 'Waiting'];
   return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Times on ${run.framework}` },
