@@ -2,15 +2,19 @@
 
     price("openai", "gpt-5-mini", Usage(1, 12_000, 800))   → 0.0046, or None where nobody knows
 
-The prices are those that the package `genai-prices` was released with: nothing is fetched, no
-thread is started. Reading them takes about half a second once, at the first call that needs them.
-What is not known has no price, which is not the same as costing nothing.
+The prices are those that the package `genai-prices` was released with: nothing is fetched. Reading
+them takes about half a second once, at the first call that needs them. What is not known has no
+price, which is not the same as costing nothing.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from talea.events import Usage
@@ -65,7 +69,19 @@ def _listed(provider: str, model: str) -> tuple[str, str]:
 
 
 def warm() -> None:
-    """Read the prices ahead of the first call, which would wait for them; from a thread."""
+    """Read the prices ahead of the first call, which would wait for them, in a thread.
+
+    Their HTTP client is imported before: OpenAI's takes it from `sys.modules`, where it stands half
+    made while a thread imports it, and calls fail.
+    """
+    if find_spec("genai_prices") is None:
+        return
+    with suppress(ModuleNotFoundError):
+        import_module("httpx2")
+    threading.Thread(target=_read, name="talea-prices", daemon=True).start()
+
+
+def _read() -> None:
     if _calculator() is not None:
         _providers()
 

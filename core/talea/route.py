@@ -10,7 +10,6 @@ how it is reached.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,7 +97,7 @@ class Route:
     def open(self, run_id: str) -> Generator[OpenRoute]:
         """Open the way for a run, and close it afterwards: what is recorded is written then."""
         if self.wishes.asks_models and any(self.endpoints):
-            threading.Thread(target=prices.warm, name="talea-prices", daemon=True).start()
+            prices.warm()
         if not (self.source or self.wishes.doors):
             yield OpenRoute(self)
             return
