@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talea import DocumentError, TaskError, loads
-from talea.compare.checks import Question, has_questions, judge
+from talea.compare.checks import Opinion, Question, judge
 from talea.compare.functions import Answer, look
 from talea.compare.record import Case, Problem, RunRecord, Task, Used, Verdict
 from talea.compare.values import difference, equal, lacking
@@ -61,9 +61,8 @@ LATE = DONE.model_copy(
 def verdicts(*checks: Any, run: RunRecord = DONE, **more: Any) -> Sequence[Verdict]:
     """Judge a run by some checks."""
     functions = more.pop("functions", ())
-    call = more.pop("call_function", None)
     case = Case(id="one", inputs={"topic": "Tea"}, expect=checks)
-    return judge([case], PLAN, functions=functions, **more)(run, case, call)
+    return judge([case], PLAN, functions=functions)(run, case, **more)
 
 
 def why(check: Any, **more: Any) -> str | None:
@@ -269,9 +268,9 @@ def test_what_a_function_may_say() -> None:
 def test_each_question_has_an_address_of_its_own() -> None:
     asked: list[Question] = []
 
-    def ask(question: Question) -> Answer:
+    def ask(question: Question) -> Opinion:
         asked.append(question)
-        return False, "rude"
+        return Opinion(False, "rude", Used(model_calls=1, output_tokens=7))
 
     checks = [
         {"judge": "Is it polite?", **TEXT},
@@ -288,10 +287,24 @@ def test_each_question_has_an_address_of_its_own() -> None:
         ("outputs.text != ''", True, None),
         ("Is it short?", False, "rude"),
     ]
+    assert [one.used and one.used.output_tokens for one in found] == [7, None, 7]
+
+
+def test_a_question_leaves_the_address_of_a_task_to_it() -> None:
+    asked: list[str] = []
+
+    def ask(question: Question) -> Opinion:
+        asked.append(question.address)
+        return Opinion(True, None)
+
+    plan = make_plan(loads("{talea: 1, name: flow, tasks: {judge: {value: 1}}}"))
+    case = Case(id="one", expect=({"judge": "Polite?"}, {"judge": "Short?"}))
+    judge([case], plan)(DONE, case, ask_judge=ask)
+    assert asked == ["judge_", "judge_2"]
 
 
 def test_a_judge_that_gives_no_verdict_is_a_failed_check() -> None:
-    def ask(question: Question) -> Answer:
+    def ask(question: Question) -> Opinion:
         raise TaskError("rate_limit", "too many")
 
     assert why({"judge": "Polite?"}, ask_judge=ask) == "it could not be made: rate_limit: too many"
@@ -299,8 +312,10 @@ def test_a_judge_that_gives_no_verdict_is_a_failed_check() -> None:
 
 
 def test_whether_a_model_is_asked_is_known_before() -> None:
-    assert has_questions([Case(id="a"), Case(id="b", expect=({"judge": "Polite?"},))])
-    assert not has_questions([Case(id="a", expect=("outputs.judge == 1", {"equals": "judge"}))])
+    asks = [{"judge": "Polite?"}, {"judge": "Short?", "model": "strong"}]
+    assert judge([Case(id="a"), Case(id="b", expect=tuple(asks))], PLAN).models == {None, "strong"}
+    cases = [Case(id="a", expect=("outputs.text == 'judge'", {"equals": "judge"}))]
+    assert not judge(cases, PLAN).models
 
 
 def test_checks_of_data_are_refused_before_anything_runs() -> None:

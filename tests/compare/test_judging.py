@@ -34,8 +34,12 @@ def test_a_replay_holds_the_verdict_at_its_address() -> None:
             judge_2="{content: {verdict: false, reason: It swears.}}",
         ),
     )
-    assert ask(question()) == (True, "It greets.")
-    assert ask(question(address="judge_2")) == (False, "It swears.")
+    passed, why, used = ask(question())
+    assert (passed, why) == (True, "It greets.")
+    assert used is not None
+    assert used.model_calls == 1
+    assert used.output_tokens > 0
+    assert ask(question(address="judge_2"))[:2] == (False, "It swears.")
     with pytest.raises(TaskError, match="replay_exhausted"):
         ask(question(address="judge_3"))
 
@@ -50,6 +54,7 @@ def test_offline_a_stand_in_agrees_and_the_verdict_says_so() -> None:
     assert ask_judge(WORKFLOW, offline=True)(question()) == (
         True,
         "offline: a stand-in agrees with everything",
+        None,
     )
 
 

@@ -19,8 +19,9 @@ from talea.compare.cases import make_cases, read_cases, read_expectations
 from talea.compare.checks import judge
 from talea.compare.contenders import read_entries
 from talea.compare.engine import Order, Progress, carry_out
-from talea.compare.judging import ask_judge
+from talea.compare.judging import check_judges
 from talea.compare.record import Case, Comparison
+from talea.compare.tapes import cassettes_for, cassettes_in
 from talea.errors import UsageError
 from talea.load import load
 from talea.plan import make_plan
@@ -51,6 +52,8 @@ def compare(
     answers: Mapping[str, Any] | None = None,
     offline: bool = False,
     replay: str | Path | None = None,
+    record: str | Path | None = None,
+    record_tools: bool = False,
     faults: str | Path | None = None,
     allow_hosts: Sequence[str] = (),
     command: str | None = None,
@@ -68,6 +71,10 @@ def compare(
     after `warmup` runs of the first case that count for nothing; `seed` decides the order. A run
     that takes longer than `timeout` seconds fails, and its process is killed. `tools` is a file, or
     functions that stand in one: a framework's process imports them from there.
+
+    `replay` is a cassette, or a folder of one for each case, that answers in place of models.
+    `record` is where what models answered is written, in the same form: of each case's first
+    successful run on the first framework that has one; with `record_tools`, what tools gave too.
 
     A run that fails is data. Raises what `talea.run` raises for what is wrong before any run.
     """
@@ -88,29 +95,35 @@ def compare(
         checked = make_cases(
             cases or [{"id": "case", **own}], plan, functions=functions, expectations=expected
         )
-    asking = ask_judge(
-        document, model=model, offline=offline, replay=replay, allow_hosts=allow_hosts
-    )
-    has_checks = any(case.expect for case in checked)
+    wishes = Wishes(offline, replay, record=record, record_tools=record_tools, faults=faults)
+    wishes.check()
+    cassettes = {} if replay is None else cassettes_in(replay, checked)
+    judges = judge(checked, plan, functions=functions)
+    if wishes.asks_models:
+        check_judges(document, judges.models, model=model, allow_hosts=allow_hosts)
     is_file = isinstance(tools, str | Path)
     return carry_out(
         Order(
-            plan,
-            document,
-            read_entries(frameworks, isolate=isolate, requirements=requirements, pythons=pythons),
-            checked,
-            Wishes(offline, replay, faults=faults),
-            repeat,
-            warmup,
-            seed,
-            timeout,
-            str(tools) if is_file else None,
-            () if is_file or tools is None else _places_of(tools),
-            model,
-            allow_hosts,
-            command,
-            judge(checked, plan, functions=functions, ask_judge=asking) if has_checks else None,
-            progress or (lambda _: None),
+            plan=plan,
+            document=document,
+            entries=read_entries(
+                frameworks, isolate=isolate, requirements=requirements, pythons=pythons
+            ),
+            cases=checked,
+            wishes=wishes,
+            cassettes=cassettes,
+            recorded={} if record is None else cassettes_for(record, checked),
+            repeat=repeat,
+            warmup=warmup,
+            seed=seed,
+            timeout=timeout,
+            tools=str(tools) if is_file else None,
+            functions=() if is_file or tools is None else _places_of(tools),
+            model=model,
+            allow_hosts=allow_hosts,
+            command=command,
+            judge=judges if any(case.expect for case in checked) else None,
+            progress=progress or (lambda _: None),
         )
     )
 

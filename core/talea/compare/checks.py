@@ -11,14 +11,14 @@ All of them are compiled, and their names followed, before anything runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import Field, JsonValue
 
 from talea.compare.functions import Answer
 from talea.compare.places import Given, Part
-from talea.compare.record import Case, RunRecord, Verdict
+from talea.compare.record import Case, RunRecord, Used, Verdict
 from talea.compare.scope import Scope, meant, names_of
 from talea.compare.values import difference, lacking, show
 from talea.errors import DocumentError, ErrorType, ExpressionError, Issue, TaleaError
@@ -32,6 +32,7 @@ from talea.source.text import Steps
 
 _KINDS = ("equals", "contains", "matches", "schema", "is", "check", "judge", "status")
 _VALUE = "value"
+_JUDGE = "judge"
 _TRUE = Either("an expression, in quotes")
 
 EndType = Annotated[
@@ -52,7 +53,15 @@ class Question:
     address: str
 
 
-AskJudge = Callable[[Question], Answer]
+class Opinion(NamedTuple):
+    """What a model says of a value, and what it used."""
+
+    passed: bool
+    why: str | None
+    used: Used | None = None
+
+
+AskJudge = Callable[[Question], Opinion]
 """Has a model answer; raises `TaleaError` where it gives no verdict."""
 
 
@@ -87,6 +96,8 @@ class Scene:
     names: Mapping[str, Any]
     call_function: CallFunction | None
     ask_judge: AskJudge | None
+    used: list[Used] = field(default_factory=list[Used])
+    """Is added to by a model that judges."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,58 +110,59 @@ class Check:
 
     def verdict(self, scene: Scene) -> Verdict:
         """Give the verdict on a run."""
+        scene = replace(scene, used=[])
         try:
             passed, why = self.decide(scene)
         except ExpressionError as error:
             passed, why = False, error.message
         except TaleaError as error:
             passed, why = False, f"it could not be made: {error}"
-        return Verdict(check=self.name, passed=passed, why=why, of_end=self.of_end)
+        used = scene.used[0] if scene.used else None
+        return Verdict(check=self.name, passed=passed, why=why, of_end=self.of_end, used=used)
 
 
 class Judge:
-    """Gives the verdicts on runs, by the checks of their cases."""
+    """Gives the verdicts on runs, by the checks of their cases.
 
-    def __init__(self, checks: Mapping[str, Sequence[Check]], ask_judge: AskJudge | None) -> None:
+    `models` are those that are asked: None for questions that name none.
+    """
+
+    def __init__(
+        self, checks: Mapping[str, Sequence[Check]], models: frozenset[str | None]
+    ) -> None:
+        self.models = models
         self._checks = checks
-        self._ask_judge = ask_judge
 
     def __call__(
-        self, run: RunRecord, case: Case, call_function: CallFunction | None = None
+        self,
+        run: RunRecord,
+        case: Case,
+        call_function: CallFunction | None = None,
+        ask_judge: AskJudge | None = None,
     ) -> tuple[Verdict, ...]:
         """Judge a run. A run that failed fails every check, unless one says how it is to end."""
         checks = self._checks[case.id]
         if not (run.succeeded or any(check.of_end for check in checks)):
             why = f"the run {_ending(run)}"
             return tuple(Verdict(check=each.name, passed=False, why=why) for each in checks)
-        scene = Scene(run, names_of(run, case), call_function, self._ask_judge)
+        scene = Scene(run, names_of(run, case), call_function, ask_judge)
         return tuple(check.verdict(scene) for check in checks)
 
 
-def judge(
-    cases: Iterable[Case],
-    plan: Plan,
-    *,
-    functions: Collection[str] = (),
-    ask_judge: AskJudge | None = None,
-) -> Judge:
+def judge(cases: Iterable[Case], plan: Plan, *, functions: Collection[str] = ()) -> Judge:
     """Compile what is expected of cases. Raises DocumentError, with every problem."""
     issues: list[Issue] = []
     checks: dict[str, list[Check]] = {}
+    models: set[str | None] = set()
     for case in cases:
         given = Given({"expect": list(case.expect)}, f"case {case.id!r}")
         compiler = Compiler(given, plan, functions)
         checks[case.id] = compiler.all(("expect",), case.expect)
         issues += compiler.issues
+        models |= compiler.models
     if issues:
         raise DocumentError(issues)
-    return Judge(checks, ask_judge)
-
-
-def has_questions(cases: Iterable[Case]) -> bool:
-    """Say whether any check asks a model, so that somebody must be able to."""
-    checks = (check for case in cases for check in case.expect)
-    return any(isinstance(check, Mapping) and "judge" in check for check in checks)
+    return Judge(checks, frozenset(models))
 
 
 def _ending(run: RunRecord) -> str:
@@ -165,6 +177,8 @@ class Compiler:
 
     def __init__(self, source: Source, plan: Plan, functions: Collection[str]) -> None:
         self.issues: list[Issue] = []
+        self.models: set[str | None] = set()
+        """Those that are asked; None for questions that name none."""
         self._source = source
         self._functions = functions
         self._plan = plan
@@ -290,14 +304,19 @@ class Compiler:
             hint = meant(form.model, models) or f"such as {_MODEL}"
             self._tell(f"unknown model {show(form.model)}", place, hint=hint)
             return None
+        self.models.add(form.model)
         self._questions += 1
-        address = "judge" if self._questions == 1 else f"judge_{self._questions}"
+        address = _JUDGE if self._questions == 1 else f"{_JUDGE}_{self._questions}"
+        while address in self._plan.ids:
+            address += "_"  # It is a task's own.
 
         def ask(value: Any, scene: Scene) -> Answer:
             if scene.ask_judge is None:
                 return False, "there is nobody to ask"
-            question = Question(form.judge or "", value, form.model, address)
-            return scene.ask_judge(question)
+            opinion = scene.ask_judge(Question(form.judge or "", value, form.model, address))
+            if opinion.used is not None:
+                scene.used.append(opinion.used)
+            return opinion.passed, opinion.why
 
         return ask
 
@@ -372,8 +391,7 @@ def _unless(why: str | None) -> Answer:
 
 
 def _with_value(scene: Scene, value: Any) -> Scene:
-    names = {**scene.names, _VALUE: value}
-    return Scene(scene.run, names, scene.call_function, scene.ask_judge)
+    return replace(scene, names={**scene.names, _VALUE: value})
 
 
 def _met(expression: Expression, names: Mapping[str, Any]) -> Iterator[str]:

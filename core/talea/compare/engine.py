@@ -10,42 +10,38 @@ seed shuffles, so that whatever else the machine does falls on all alike.
 from __future__ import annotations
 
 import os
-import platform
 import random
-import re
 import secrets
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from talea import ir
-from talea.compare.checks import Judge
+from talea.compare.checks import Judge, Opinion, Question
 from talea.compare.contenders import Entry, distribution_of
 from talea.compare.driver import Driver, WorkerEnded
 from talea.compare.environments import held_back, place
 from talea.compare.functions import Answer
+from talea.compare.judging import ask_judge
+from talea.compare.particulars import outline_of, this_machine
 from talea.compare.record import (
     Call,
     Case,
     Comparison,
     Contender,
-    Machine,
-    Outline,
-    Problem,
+    Overhead,
     RunRecord,
     Settings,
     Startup,
     Verdict,
 )
-from talea.drawing import draw_svg
+from talea.compare.tapes import Tape, Tapes
 from talea.errors import UsageError
-from talea.journal import pin, source_of
+from talea.gateway.tape import ToolRecorder, read_tools
+from talea.journal import pin
 from talea.plan import Plan
 from talea.route import OpenRoute, Route, Wishes, without_keys
 from talea.run import route_of
@@ -55,11 +51,13 @@ STARTUP_TIMEOUT = 120.0
 _DEATHS = 3
 """So many runs in a row whose process ended, and a framework takes part no longer."""
 _OF_PYTHON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
-_DRAWN = 300
-"""Tasks of which a picture is made; of more nobody sees anything on one."""
+_PLAYED_CASES = 10
+"""Cases in which the frameworks' overhead is measured: the first ones."""
 
 Progress = Callable[[str], object]
 """Is told, in a few words, of each step."""
+Prompts = Mapping[tuple[str, str, int], tuple[dict[str, Any], ...]]
+"""The messages of each call, by its address, agent and turn."""
 
 
 @dataclass(slots=True)
@@ -71,6 +69,10 @@ class Order:
     entries: Sequence[Entry]
     cases: Sequence[Case]
     wishes: Wishes
+    cassettes: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """What answers in place of models, by case."""
+    recorded: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Where what models answered is written, by case."""
     repeat: int = 5
     warmup: int = 1
     seed: int = 0
@@ -91,23 +93,35 @@ class Order:
             return "offline"
         return "live" if self.wishes.replay is None else "replay"
 
+    @property
+    def measures_overhead(self) -> bool:
+        """Whether runs are made again without a model's time; what goes wrong on purpose would not
+        go wrong again."""
+        return self.mode == "live" and self.wishes.faults is None
+
 
 def carry_out(order: Order) -> Comparison:
     """Run everything; an interrupt ends it early, with what was measured until then."""
     began, start = datetime.now(UTC), time.monotonic()
-    arena = Arena(order)
     notes: list[str] = []
-    try:
-        arena.enter()
-        arena.run()
-    except KeyboardInterrupt:
-        notes.append("interrupted: it ended before all runs were made")
-    finally:
-        arena.close()
+    interrupted = False
+    with Tapes() as tapes:
+        arena = Arena(order, tapes)
+        try:
+            arena.enter()
+            arena.run()
+            if order.measures_overhead:
+                arena.play_back()
+        except KeyboardInterrupt:
+            interrupted = True
+            notes.append("interrupted: it ended before all runs were made")
+        finally:
+            arena.close()
+        notes += arena.write()
     return Comparison(
         began=began.isoformat(timespec="seconds"),
         seconds=time.monotonic() - start,
-        outline=_outline(order),
+        outline=outline_of(order.plan),
         settings=Settings(
             mode=order.mode,
             repeat=order.repeat,
@@ -116,13 +130,16 @@ def carry_out(order: Order) -> Comparison:
             timeout=order.timeout,
             faults=_name_of(order.wishes.faults),
             cassette=_name_of(order.wishes.replay),
+            recorded=_name_of(order.wishes.record),
             model=order.model,
             command=order.command,
         ),
-        machine=_machine(),
+        machine=this_machine(),
         contenders=tuple(seat.contender for seat in arena.seats),
         cases=tuple(order.cases),
         runs=tuple(arena.runs),
+        overhead=tuple(arena.overhead),
+        interrupted=interrupted,
         notes=tuple(notes),
     )
 
@@ -149,9 +166,11 @@ class Seat:
 class Arena:
     """All that take part, and what their runs came to."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, tapes: Tapes) -> None:
         self.order = order
         self.runs: list[RunRecord] = []
+        self.overhead: list[Overhead] = []
+        self._tapes = tapes
         self.seats = [
             Seat(
                 entry,
@@ -166,9 +185,8 @@ class Arena:
             )
             for entry in order.entries
         ]
-        self._route = self._new_route()
         self._environment = {
-            **without_keys(os.environ, self._route),
+            **without_keys(os.environ, self._route(self._wishes(order.cases[0]))),
             "PYTHONHASHSEED": "0",
             "PYTHONUNBUFFERED": "1",
         }
@@ -195,11 +213,29 @@ class Arena:
                     if seat.takes_part:
                         self._one(seat, case, number)
 
+    def play_back(self) -> None:
+        """Make the recorded runs again: what they take then is what the frameworks cost."""
+        chance = random.Random(self.order.seed)
+        for repeat in range(self.order.repeat):
+            for case in self.order.cases[:_PLAYED_CASES]:
+                seats = list(self.seats)
+                chance.shuffle(seats)
+                for seat in seats:
+                    tape = self._tapes.good(seat.entry.key, case.id)
+                    if seat.takes_part and tape is not None:
+                        self._again(seat, case, repeat, tape)
+
     def close(self) -> None:
         """End every process."""
         for seat in self.seats:
             if seat.driver is not None:
                 seat.driver.kill()
+
+    def write(self) -> list[str]:
+        """Write what is to be recorded; give notes on what is not as it should be."""
+        keys = [seat.entry.key for seat in self.seats]
+        tools = self.order.wishes.record_tools
+        return self._tapes.write(keys, self.order.recorded, tools=tools)
 
     def _place(self, seat: Seat) -> None:
         """Give a framework an environment of its own; one that cannot have it is refused."""
@@ -238,7 +274,6 @@ class Arena:
                     "agents": entry.agents,
                     "model": order.model,
                     "offline": order.wishes.offline,
-                    "replay": order.wishes.replay and str(Path(order.wishes.replay).absolute()),
                     "meter": True,
                     "save_prompts": True,
                 },
@@ -266,40 +301,79 @@ class Arena:
             self._start(seat)
         if seat.driver is None:
             return
-        record = self._measure(seat, case, max(0, number))
         if number < 0:
-            self._note_first(seat, record)
+            self._note_first(seat, self._measure(seat, case, 0))
             return
-        self.runs.append(self._judged(seat, case, record))
+        tape = self._tapes.begin(seat.entry.key, case.id) if self._records else None
+        record = self._judged(seat, case, self._measure(seat, case, number, tape), tape)
+        self.runs.append(record)
+        if tape is not None:
+            good = record.succeeded or record.passed
+            self._tapes.keep(seat.entry.key, case.id, tape, good=good)
 
-    def _judged(self, seat: Seat, case: Case, record: RunRecord) -> RunRecord:
+    def _again(self, seat: Seat, case: Case, repeat: int, tape: Path) -> None:
+        """Make a recorded run again; one that does not succeed tells nothing."""
+        what = f"overhead, run {repeat + 1} of {self.order.repeat}"
+        self.order.progress(f"{seat.entry.key}: {case.id}, {what}")
+        if seat.driver is None:
+            self._start(seat)
+        if seat.driver is None:
+            return
+        wishes = Wishes(replay=tape, meter=True)
+        told, _ = self._ask(seat, case, repeat, wishes)
+        run = RunRecord.model_validate({**told, **self._place_of(seat, case, repeat)})
+        if run.succeeded:
+            self.overhead.append(
+                Overhead(
+                    framework=run.framework,
+                    case=run.case,
+                    repeat=repeat,
+                    duration=run.duration,
+                    split=run.split,
+                    cpu=run.cpu,
+                )
+            )
+
+    def _judged(self, seat: Seat, case: Case, record: RunRecord, tape: Tape | None) -> RunRecord:
         """Add the verdicts on a run; where its process has ended with it, no function is called."""
-        if self.order.judge is None:
+        order, driver = self.order, seat.driver
+        if order.judge is None:
             return record
-        driver = seat.driver
 
         def call_function(name: str, value: Any) -> Answer:
             assert driver is not None
-            told = driver.ask("check", self.order.timeout, function=name, value=value)
+            told = driver.ask("check", order.timeout, function=name, value=value)
             return (False, told["problem"]) if "problem" in told else (told["passed"], told["why"])
 
+        def ask(question: Question) -> Opinion:
+            return ask_judge(
+                order.document,
+                model=order.model,
+                offline=order.wishes.offline,
+                replay=order.cassettes.get(case.id),
+                record=tape and tape.for_judge(),
+                allow_hosts=order.allow_hosts,
+            )(question)
+
         try:
-            verdicts = self.order.judge(record, case, call_function if driver else None)
+            verdicts = order.judge(record, case, call_function if driver else None, ask)
         except WorkerEnded as ended:
             seat.driver = None
             verdicts = (Verdict(check="all of them", passed=False, why=ended.message),)
         return record.model_copy(update={"verdicts": verdicts})
 
-    def _measure(self, seat: Seat, case: Case, repeat: int) -> RunRecord:
+    def _measure(self, seat: Seat, case: Case, repeat: int, tape: Tape | None = None) -> RunRecord:
+        told, sent = self._ask(seat, case, repeat, self._wishes(case, tape))
+        record = RunRecord.model_validate({**told, **self._place_of(seat, case, repeat)})
+        return _with_prompts(record, sent) if repeat == 0 else record
+
+    def _ask(
+        self, seat: Seat, case: Case, repeat: int, wishes: Wishes
+    ) -> tuple[dict[str, Any], Prompts]:
+        """Have a framework make a run; give what it tells of it, and what was sent to models."""
         assert seat.driver is not None
         run_id = secrets.token_hex(8)
-        place: dict[str, Any] = {
-            "framework": seat.entry.key,
-            "case": case.id,
-            "repeat": repeat,
-            "order": len(self.runs),
-        }
-        with self._new_route().open(run_id) as way:
+        with self._route(wishes).open(run_id) as way:
             try:
                 told = seat.driver.ask(
                     "run",
@@ -308,20 +382,30 @@ class Arena:
                     answers=case.answers,
                     run_id=run_id,
                     doors=[door.url for door in way.doors],
+                    replay=wishes.replay and str(Path(wishes.replay).absolute()),
+                    tape=wishes.tape,
                     seed=self.order.seed + repeat,
                 )
             except WorkerEnded as ended:
                 seat.driver, seat.deaths = None, seat.deaths + 1
                 if seat.deaths >= _DEATHS:
                     seat.refuse(f"{seat.deaths} runs in a row ended its process: {ended.message}")
-                problem = Problem(type=ended.type, message=ended.message)
-                return RunRecord(**place, status="failed", error=problem)
+                return _failed(ended.type, ended.message), {}
             seat.deaths = 0
             if "problem" in told:
-                problem = Problem(type="worker_failed", message=told["problem"])
-                return RunRecord(**place, status="failed", error=problem)
-            record = RunRecord.model_validate({**told["run"], **place})
-            return _with_prompts(record, way) if repeat == 0 else record
+                return _failed("worker_failed", told["problem"]), {}
+            if wishes.tape is not None:
+                assert isinstance(way.tape, ToolRecorder)
+                way.tape.take(read_tools(wishes.tape))
+            return told["run"], _prompts(way)
+
+    def _place_of(self, seat: Seat, case: Case, repeat: int) -> dict[str, Any]:
+        return {
+            "framework": seat.entry.key,
+            "case": case.id,
+            "repeat": repeat,
+            "order": len(self.runs),
+        }
 
     def _note_first(self, seat: Seat, record: RunRecord) -> None:
         startup = seat.contender.startup
@@ -329,21 +413,48 @@ class Arena:
             startup = startup.model_copy(update={"first_run": record.duration})
             seat.contender = seat.contender.model_copy(update={"startup": startup})
 
-    def _new_route(self) -> Route:
+    @property
+    def _records(self) -> bool:
+        return bool(self.order.recorded) or self.order.measures_overhead
+
+    def _wishes(self, case: Case, tape: Tape | None = None) -> Wishes:
+        """Say what a run of a case is to have of its models."""
+        order = self.order
+        wishes = replace(
+            order.wishes,
+            replay=order.cassettes.get(case.id),
+            meter=True,
+            save_prompts=True,
+            record=None,
+            record_tools=False,
+        )
+        if tape is None:
+            return wishes
+        if not (order.wishes.record_tools or order.measures_overhead):
+            return replace(wishes, record=tape.models)
+        return replace(wishes, record=tape.models, record_tools=True, tape=str(tape.tools))
+
+    def _route(self, wishes: Wishes) -> Route:
         """Find the way to the models anew: a cassette begins at its beginning for each run."""
-        wishes = replace(self.order.wishes, meter=True, save_prompts=True)
         order = self.order
         return route_of(order.plan, wishes, model=order.model, allow_hosts=order.allow_hosts)
 
 
-def _with_prompts(record: RunRecord, way: OpenRoute) -> RunRecord:
-    """Add what was sent to models, which the gateway alone has seen."""
-    sent = {
+def _failed(type: str, message: str) -> dict[str, Any]:
+    """Give a run of which its process could tell nothing."""
+    return {"status": "failed", "error": {"type": type, "message": message}}
+
+
+def _prompts(way: OpenRoute) -> Prompts:
+    """Give what was sent to models, which the gateway alone has seen."""
+    return {
         (seen.address, seen.agent, seen.turn): tuple(seen.prompt or ())
         for door in way.doors
         for seen in door.log()
     }
 
+
+def _with_prompts(record: RunRecord, sent: Prompts) -> RunRecord:
     def add(call: Call) -> Call:
         prompt = sent.get((call.address, call.agent, call.turn))
         return call.model_copy(update={"prompt": prompt})
@@ -358,47 +469,6 @@ def _held_back(entry: Entry, entries: Sequence[Entry]) -> list[str]:
     own = distribution_of(entry.framework)
     shared = {distribution_of(one.framework) for one in entries if not one.isolated}
     return held_back(own, sorted(shared - {own}))
-
-
-def _outline(order: Order) -> Outline:
-    plan, source = order.plan, source_of(order.document)
-    text = None
-    if source is not None:
-        with suppress(OSError, UnicodeDecodeError):
-            text = Path(source).read_text(encoding="utf-8")
-    return Outline(
-        name=plan.name,
-        description=order.document.description,
-        source=text,
-        picture=draw_svg(plan) if len(plan.steps) <= _DRAWN else None,
-        tasks={step.id: step.kind for step in plan.steps},
-        depends={
-            step.id: tuple(plan.steps[i].id for i in step.dependencies) for step in plan.steps
-        },
-    )
-
-
-def _machine() -> Machine:
-    memory = None
-    with suppress(ValueError, OSError, AttributeError):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(
-        system=platform.platform(terse=True),
-        processor=_processor(),
-        cores=os.cpu_count() or 1,
-        memory=memory,
-        python=sys.version.partition(" ")[0],
-        talea=metadata.version("talea"),
-    )
-
-
-def _processor() -> str:
-    """Name the processor: times on another one are not comparable."""
-    with suppress(OSError):
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        if found := re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE):
-            return found[1]
-    return platform.processor() or platform.machine()
 
 
 def _name_of(given: Any) -> str | None:

@@ -8,16 +8,17 @@ That makes such attempts harder; it is no proof against them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, cast
 
 from talea import ir
-from talea.compare.checks import AskJudge, Question
-from talea.compare.functions import Answer
-from talea.errors import TaskError
+from talea.compare.checks import AskJudge, Opinion, Question
+from talea.compare.record import Used
+from talea.errors import TaskError, UsageError
 from talea.expr import to_text
-from talea.run import arun
+from talea.run import arun, prepare
 
 AGENT = "judge"
 FRAMEWORK = "simple"
@@ -59,22 +60,39 @@ def ask_judge(workflow: ir.Workflow, *, model: str | None = None, **settings: An
     `TaleaError` where no verdict is had.
     """
 
-    def ask(question: Question) -> Answer:
+    def ask(question: Question) -> Opinion:
         document = judging(workflow, question.address, question.model or model)
         text = to_text(question.value)
         inputs = {"question": question.text, "text": text, "mark": _mark(question.text, text)}
         # In a thread of its own, since the caller may be inside an event loop.
         with ThreadPoolExecutor(1) as pool:
-            running = arun(document, inputs, framework=FRAMEWORK, **settings)
+            running = arun(document, inputs, framework=FRAMEWORK, meter=True, **settings)
             result = pool.submit(asyncio.run, running).result()
         if result.error is not None:
             raise TaskError(result.error.type, result.error.message)
         if settings.get("offline"):
-            return True, "offline: a stand-in agrees with everything"
+            return Opinion(True, "offline: a stand-in agrees with everything")
         answer = cast("dict[str, Any]", result.tasks[question.address].output)
-        return answer["verdict"], answer["reason"]
+        return Opinion(answer["verdict"], answer["reason"], Used(**result.usage.as_json()))
 
     return ask
+
+
+def check_judges(
+    workflow: ir.Workflow, models: Iterable[str | None], *, model: str | None, **settings: Any
+) -> None:
+    """Raise `UsageError` if one of the models cannot be asked, such as for want of a key.
+
+    `models` are those that questions name, None for `model`, else the workflow's.
+    """
+    blank = {"question": "", "text": "", "mark": ""}
+    for one in models:
+        document = judging(workflow, AGENT, one or model)
+        prepared = prepare(document, blank, framework=FRAMEWORK, **settings)
+        try:
+            prepared.route.endpoints[0][AGENT].key()
+        except TaskError as error:
+            raise UsageError(f"a check asks a model to judge: {error.message}") from error
 
 
 def judging(workflow: ir.Workflow, address: str, model: str | None) -> ir.Workflow:

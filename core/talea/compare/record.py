@@ -284,8 +284,10 @@ class Comparison(Frozen):
     runs: tuple[RunRecord, ...]
     overhead: tuple[Overhead, ...] = ()
     """Where models were asked for real; elsewhere the runs themselves wait for no model."""
+    interrupted: bool = False
+    """Whether it ended before all runs were made."""
     notes: tuple[str, ...] = ()
-    """What went wrong beside the runs, such as an interrupt that ended it early."""
+    """What went wrong beside the runs."""
 
     @property
     def taking_part(self) -> tuple[Contender, ...]:
