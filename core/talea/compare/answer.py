@@ -5,35 +5,52 @@ Every sentence says what the figures say, and no more: what cannot be told apart
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
 
 from talea.compare.agreement import Agreement
-from talea.compare.estimates import Difference, figures, rates_differ
-from talea.compare.record import Comparison
-from talea.compare.statistics import OUTPUTS, Figures, Metric, Summary, against, measured
+from talea.compare.estimates import Difference, Spread, figures, rates_differ
+from talea.compare.record import Comparison, Contender
+from talea.compare.statistics import (
+    OUTPUTS,
+    Figures,
+    Metric,
+    Summary,
+    against,
+    against_by_case,
+    measured,
+)
 
 WORTH_TELLING = 1.05
 """Tokens and cost that are nearer than this to each other are not worth a sentence."""
 _LENGTH = 160
 """Of a text that others wrote, in characters."""
+_HELD = re.compile(r"(\S+) [^:]*: (\S+) wants .*")
+Timed = Literal["duration", "framework", "overhead"]
 
 
 def answer(comparison: Comparison, summary: Summary) -> list[str]:
     """Give the answer: a few sentences, each of which can stand alone, as plain text.
 
+    What decides comes first: who fails, where somebody does, and else who takes least.
     Texts that others wrote (errors, reasons) are cut and stand on one line; they are not escaped.
     """
     told = [_interrupted(comparison, summary)]
     ran = [one for one in summary.figures if one.runs]
     if ran:
         good = [one for one in ran if one.succeeded]
-        told += [
-            _success(ran),
-            _checks(good),
-            _outputs(summary.agreement, good),
-            _speed(comparison, summary, good),
-            _use(comparison, summary, good),
-        ]
+        decision = [*_times(comparison, good), _use(comparison, good)]
+        if all(one.passed == one.runs for one in ran):
+            outcome = _flawless(ran, summary.agreement)
+            # With nobody to compare with, there is nothing to decide.
+            told += [*decision, outcome] if len(ran) > 1 else [outcome, *decision]
+        else:
+            outputs = _outputs(summary.agreement, good)
+            told += [_success(ran), _checks(comparison, good), *decision, outputs]
     elif not summary.figures:
         told.append("Nothing was compared: no framework could take part.")
     else:
@@ -54,6 +71,24 @@ def _interrupted(comparison: Comparison, summary: Summary) -> str:
     return f"Beside the runs: {why}."
 
 
+def _flawless(ran: Sequence[Figures], agreement: Mapping[str, Agreement]) -> str:
+    """Say that all went as it should, and what came out."""
+    runs = sum(one.runs for one in ran)
+    failed = runs - sum(one.succeeded for one in ran)
+    if not failed:
+        told = "The only run succeeded" if runs == 1 else f"All {runs} runs succeeded"
+        if len(ran) == 1:
+            told += f" on {ran[0].key}"
+        if any(one.checks for one in ran):
+            told += " and passed every check"
+    elif failed == runs:
+        told = "Every run failed, as it should"
+    else:
+        told = f"All {runs} runs ended as they should ({failed} were to fail)"
+    good = [one for one in ran if one.succeeded]
+    return f"{told}. {_outputs(agreement, good)}".rstrip()
+
+
 def _success(ran: Sequence[Figures]) -> str:
     runs = sum(one.runs for one in ran)
     good = sum(one.succeeded for one in ran)
@@ -72,21 +107,22 @@ def _success(ran: Sequence[Figures]) -> str:
     ]
     best = max(ran, key=lambda one: one.success.share)
     worst = min(ran, key=lambda one: one.success.share)
+    pairings = math.comb(len(ran), 2)
     few = (
         ""
-        if len(ran) == 1 or rates_differ(best.success, worst.success)
+        if len(ran) == 1 or rates_differ(best.success, worst.success, pairings)
         else "; these rates cannot be told apart"
     )
     return f"Runs that succeeded: {', '.join(parts)}{few}."
 
 
-def _checks(good: Sequence[Figures]) -> str:
+def _checks(comparison: Comparison, good: Sequence[Figures]) -> str:
     """Say how often the runs that succeeded passed their checks."""
     judged = [one for one in good if one.checks]
     if not judged:
         return ""
-    if all(rate.count == rate.n for one in judged for rate in one.checks.values()):
-        return "Every check that was made passed."
+    if all(run.passed for run in comparison.runs if run.succeeded):
+        return "Every run that succeeded passed its checks."
     parts: list[str] = []
     for one in judged:
         failed = [name for name, rate in one.checks.items() if rate.count < rate.n]
@@ -150,105 +186,194 @@ def _own_outputs(outputs: Agreement, good: Sequence[Figures]) -> str:
     return f"{good[0].key} gave {same}."
 
 
-def _speed(comparison: Comparison, summary: Summary, good: Sequence[Figures]) -> str:
+@dataclass(slots=True, frozen=True)
+class _Ranking:
+    """How a time is told: after which opening, of one that is ahead and of several."""
+
+    metric: Timed
+    opening: str
+    one: str
+    several: str
+    what: str
+
+
+_OWN = ("takes least time of its own", "take least time of their own", "frameworks' own time")
+_FASTEST = _Ranking("duration", "", "is fastest", "are fastest", "the time of a run")
+_OVERHEAD = _Ranking("overhead", "With models and tools that take no time, ", *_OWN)
+_WHOLE = _Ranking(
+    "duration", "", "has the shortest whole run", "have the shortest whole runs", "the whole run"
+)
+
+
+def _times(comparison: Comparison, good: Sequence[Figures]) -> list[str]:
     """Rank by time. Without a real model only what a framework costs by itself means anything, and
     how well it lets tasks run side by side where models and tools take time."""
     if not good:
-        return ""
+        return []
+    if len(good) == 1:
+        return [_alone(good[0])]
     if comparison.settings.mode == "live":
-        return _ranked(comparison, summary, good, "duration", "Time of a run")
+        return [
+            *_ranked(comparison, good, _FASTEST),
+            *_ranked(comparison, good, _OVERHEAD, share=True),
+        ]
     answers = {"offline": "simulated models", "replay": "replayed answers"}
-    opening = f"With {answers[comparison.settings.mode]}, a run's time in the framework itself"
-    told = _ranked(comparison, summary, good, "framework", opening)
-    first, last = (pick(good, key=lambda one: _typical(one, "duration")) for pick in (min, max))
-    busy = all(one.split and one.split.framework < one.split.whole / 2 for one in good)
-    if busy and first is not last:
-        found = against(comparison, last.key, first.key, ["duration"], summary.seed)["duration"]
-        if found.verdict == "more":
-            told += " " + _ranked(comparison, summary, good, "duration", "The whole run")
+    opening = f"With {answers[comparison.settings.mode]}, "
+    told = _ranked(comparison, good, _Ranking("framework", opening, *_OWN))
+    if all(one.split and one.split.framework < one.split.whole / 2 for one in good):
+        whole = _ranked(comparison, good, _WHOLE)
+        told += whole if _WHOLE.what not in whole[0] else whole[1:]
     return told
 
 
+def _alone(one: Figures) -> str:
+    own = one.overhead or one.framework_seconds
+    part = f", {seconds(own.p50)} of it in the framework itself" if own else ""
+    return f"A run takes {seconds(_typical(one, 'duration'))}{part} (medians)."
+
+
 def _ranked(
-    comparison: Comparison,
-    summary: Summary,
-    good: Sequence[Figures],
-    metric: Metric,
-    opening: str,
-) -> str:
-    first, *others = sorted(good, key=lambda one: _typical(one, metric))
-    took = {one.key: seconds(_typical(one, metric)) for one in (first, *others)}
-    if not others:
-        own = seconds(_typical(first, "framework"))
-        part = f", {own} of it in the framework itself" if metric == "duration" else ""
-        return f"{opening}: {first.key} {took[first.key]}{part} (median)."
+    comparison: Comparison, good: Sequence[Figures], ranking: _Ranking, *, share: bool = False
+) -> list[str]:
+    """Say who is ahead in a time and by how much, and whether that depends on the case."""
+    metric = ranking.metric
+    took = {one.key: _typical(one, metric) for one in good if _spread(one, metric)}
+    if len(took) < 2:
+        return []
     compared = {
-        one.key: against(comparison, one.key, first.key, [metric], summary.seed)[metric]
-        for one in others
+        pair: against(comparison, *pair, [metric])[metric] for pair in combinations(took, 2)
     }
-    verdicts = {found.verdict for found in compared.values()}
-    everyone = ", ".join(f"{key} {time}" for key, time in took.items())
-    if verdicts == {"none"}:
-        return f"{opening}: no measurable difference ({everyone}, medians)."
-    if verdicts <= {"too_few", "unknown"}:
-        return f"{opening}: {everyone} (medians); too few repeats to tell them apart."
-    parts = [f"{key} {took[key]}, {_compared(found, first.key)}" for key, found in compared.items()]
-    least = " is least" if verdicts == {"more"} else ""
-    return f"{opening}: {first.key} {took[first.key]}{least} (median); {'; '.join(parts)}."
+    behind = dict.fromkeys(took, 0)
+    for (one, other), found in compared.items():
+        behind[one] += found.verdict == "more"
+        behind[other] += found.verdict == "less"
+    first, *others = sorted(took, key=lambda key: (behind[key], took[key]))
+    ahead = [first, *(key for key in others if not behind[key])]
+    to_first = {key: against(comparison, key, first, [metric])[metric] for key in others}
+    unknown = [key for key in others if to_first[key].verdict in ("too_few", "unknown")]
+    times = {key: seconds(took[key]) for key in (first, *others)}
+    if not any(behind.values()):
+        few = len(unknown) == len(others)
+        how = (
+            f"there are too few repeats to tell {ranking.what} apart"
+            if few
+            else f"there is no measurable difference in {ranking.what}"
+        )
+        everyone = ", ".join(f"{key} {time}" for key, time in times.items())
+        rest = f"; too few repeats of {names(unknown)} to tell" if unknown and not few else ""
+        told = f"{ranking.opening}{how}: {everyone}{rest}"
+    else:
+        ahead = [key for key in ahead if key not in unknown]
+        lead = (
+            f"{first} {ranking.one}: {times[first]} a run"
+            if len(ahead) == 1
+            else f"{names(ahead)} {ranking.several} ({names(times[key] for key in ahead)} a run, no"
+            " measurable difference)"
+        )
+        parts = [
+            f"{times[key]} on {key} ({_multiple(to_first[key])})"
+            for key in others
+            if key not in ahead
+        ]
+        told = f"{ranking.opening}{lead}, against {names(parts)}"
+    told = f"{told[0].upper()}{told[1:]}." if ranking.opening or told[:5] == "there" else f"{told}."
+    if share:
+        told += _share(good)
+    return [told, *_by_case(comparison, list(compared), ranking)]
 
 
-def _compared(found: Difference, first: str) -> str:
+def _multiple(found: Difference) -> str:
     match found.verdict:
         case "none":
-            return f"no measurable difference from {first}"
+            return "no measurable difference"
         case "too_few" | "unknown":
             return "too few repeats to tell"
         case _:
-            return found.words.replace("×", f"× {first}'s", 1)
+            if found.ratio is None or found.low is None or found.high is None:
+                return found.words
+            # Where it is near to nothing, how near is what matters.
+            near = found.ratio < 2 and found.low != found.high
+            ends = f"{figures(found.low)} to {figures(found.high)}" if near else ""
+            return f"{ends or figures(found.ratio)} ×"
 
 
-def _use(comparison: Comparison, summary: Summary, good: Sequence[Figures]) -> str:
+def _share(good: Sequence[Figures]) -> str:
+    """Say how much of a run's time is the framework's own."""
+    shares = [
+        100 * _typical(one, "overhead") / one.duration.p50
+        for one in good
+        if one.overhead and one.duration and one.duration.p50
+    ]
+    if not shares:
+        return ""
+    least, most = (f"{share(shares):.2g}" for share in (min, max))
+    return (
+        f" That is {least} % of a run's time."
+        if least == most
+        else (f" That is {least} to {most} % of a run's time.")
+    )
+
+
+def _by_case(
+    comparison: Comparison, pairs: Sequence[tuple[str, str]], ranking: _Ranking
+) -> list[str]:
+    """Say which are the faster ones in some cases, and the slower ones in others."""
+    if len(comparison.cases) < 2:
+        return []
+    told: list[str] = []
+    for one, other in pairs:
+        found = against_by_case(comparison, one, other, ranking.metric)
+        less, more = (
+            [one_line(case, 40) for case, how in found.items() if how.verdict == verdict]
+            for verdict in ("less", "more")
+        )
+        if less and more:
+            told.append(
+                f"{one} takes less than {other} in {_some(less)}, and more in {_some(more)}"
+            )
+    if not told:
+        return []
+    rest = f"; the same goes for {len(told) - 2} more pairs" if len(told) > 2 else ""
+    what = ranking.what[0].upper() + ranking.what[1:]
+    return [f"{what} depends on the case: {'; '.join(told[:2])}{rest}."]
+
+
+def _some(cases: Sequence[str]) -> str:
+    return names(cases) if len(cases) <= 3 else f"{len(cases)} cases"
+
+
+def _use(comparison: Comparison, good: Sequence[Figures]) -> str:
     """Say who sends more to models, and what it costs."""
     if len(good) < 2:
         return ""
     parts = [
-        *_more(comparison, summary, good, "input_tokens", "input tokens"),
-        *_more(comparison, summary, good, "model_calls", "model calls"),
+        *_more(comparison, good, "cost", "costs most", dollars),
+        *_more(comparison, good, "input_tokens", "needs most input tokens", _count),
+        *_more(comparison, good, "model_calls", "makes most model calls", _count),
     ]
     growth = {one.key: one.prompt_growth for one in good if one.prompt_growth}
     most = max(growth, key=lambda key: growth[key] or 0, default=None)
-    if most and (grown := growth[most] or 0) >= WORTH_TELLING:
+    if most and not parts and (grown := growth[most] or 0) >= WORTH_TELLING:
         parts.append(f"{most}'s prompts are {grown:.1f} times the shortest")
-    parts += _cost(comparison, summary, good)
-    return f"Use of models: {'; '.join(parts)}." if parts else ""
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _more(
     comparison: Comparison,
-    summary: Summary,
     good: Sequence[Figures],
     metric: Metric,
-    noun: str,
+    verb: str,
+    told: Callable[[float], str],
 ) -> list[str]:
-    used = {one.key: getattr(one, metric) for one in good if getattr(one, metric)}
+    used: dict[str, float] = {one.key: getattr(one, metric) for one in good if getattr(one, metric)}
     if len(used) < 2:
         return []
     least, most = (pick(used, key=lambda key: used[key]) for pick in (min, max))
-    found = against(comparison, most, least, [metric], summary.seed)[metric]
+    found = against(comparison, most, least, [metric])[metric]
     if found.verdict != "more" or (found.ratio or 0) < WORTH_TELLING:
         return []
-    return [f"{most} needs {used[most]:,.0f} {noun} a run, {least} {used[least]:,.0f}"]
-
-
-def _cost(comparison: Comparison, summary: Summary, good: Sequence[Figures]) -> list[str]:
-    costs = {one.key: one.cost for one in good if one.cost}
-    if len(costs) < 2:
-        return []
-    least, most = (pick(costs, key=lambda key: costs[key] or 0) for pick in (min, max))
-    found = against(comparison, most, least, ["cost"], summary.seed)["cost"]
-    if found.verdict != "more" or (found.ratio or 0) < WORTH_TELLING:
-        return []
-    return [f"a run costs {dollars(costs[least])} on {least}, {dollars(costs[most])} on {most}"]
+    figure = f"{told(used[most])} a run, against {told(used[least])} on {least}"
+    return [f"{most} {verb}: {figure} ({_multiple(found)})"]
 
 
 def terms(comparison: Comparison) -> str:
@@ -266,20 +391,47 @@ def terms(comparison: Comparison) -> str:
         for one in comparison.contenders
         if one.key in ran and one.emulated
     ]
-    held: dict[str, list[str]] = {}
-    for one in comparison.contenders:
-        if one.key in ran and one.held_back:
-            held.setdefault(one_line("; ".join(one.held_back), 100), []).append(one.key)
-    parts += [
-        f"{names(keys)} {'was' if len(keys) == 1 else 'were'} held back ({why})"
-        for why, keys in held.items()
-    ]
+    parts += _held_back([one for one in comparison.contenders if one.key in ran])
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def _typical(one: Figures, metric: Metric) -> float:
-    found = one.framework_seconds if metric == "framework" else one.duration
+def _held_back(contenders: Iterable[Contender]) -> list[str]:
+    """Say once who holds back which packages for whom; a text of another form as it stands."""
+    held: dict[str, list[str]] = {}
+    packages: dict[str, None] = {}
+    holding: dict[str, None] = {}
+    for one in contenders:
+        for text in one.held_back:
+            match = _HELD.fullmatch(text)
+            if match:
+                packages[match[1]] = holding[match[2]] = None
+            held.setdefault("" if match else one_line(text, 100), []).append(one.key)
+    told = [
+        f"{names(keys)} {'was' if len(keys) == 1 else 'were'} held back ({why})"
+        for why, keys in held.items()
+        if why
+    ]
+    if packages:
+        verb = "holds" if len(holding) == 1 else "hold"
+        whom = names(dict.fromkeys(held[""]))
+        what = one_line(names(packages), 60)
+        told.append(
+            f"{one_line(names(holding), 60)} {verb} back {what} for {whom} (not with --isolate)"
+        )
+    return told
+
+
+def _spread(one: Figures, metric: Timed) -> Spread | None:
+    return one.framework_seconds if metric == "framework" else getattr(one, metric)
+
+
+def _typical(one: Figures, metric: Timed) -> float:
+    found = _spread(one, metric)
     return found.p50 if found else 0.0
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def _merged(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -311,7 +463,10 @@ def seconds(value: float) -> str:
 
 def dollars(value: float | None) -> str:
     """Give a cost in US dollars, with as many places as it takes; `?` if it is unknown."""
-    return "?" if value is None else f"${value:.2f}" if value >= 1 else f"${value:.2g}"
+    if value is None:
+        return "?"
+    places = 2 if value >= 1 or value <= 0 else 1 - math.floor(math.log10(value))
+    return f"${value:.{max(2, places)}f}"
 
 
 def one_line(text: str, limit: int = _LENGTH) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from talea.compare.record import Comparison, RunRecord
+from talea.compare.record import Comparison, Overhead, RunRecord
 from talea.errors import UsageError
 
 
 def to_frame(comparison: Comparison) -> Any:
     """Give one row a run, in the order in which they were made. Raises `UsageError` without pandas.
 
-    Times are seconds, memory is bytes, cost is US dollars; what is unknown is missing. Columns are
-    there without any run, too.
+    Times are seconds, memory is bytes, cost is US dollars; what is unknown is missing. `overhead`
+    and `overhead_cpu` are those of the run that was made again without a model, and has the same
+    framework, case and repeat. Columns are there without any run, too.
     """
     try:
         pandas = import_module("pandas")
@@ -25,7 +26,9 @@ def to_frame(comparison: Comparison) -> Any:
             "a data frame needs pandas, which is not installed",
             "pip install pandas, or read the JSON that `to_json` gives",
         ) from error
-    return pandas.DataFrame([_row(run) for run in comparison.runs], columns=COLUMNS)
+    again = {(one.framework, one.case, one.repeat): one for one in comparison.overhead}
+    rows = [_row(run, again.get((run.framework, run.case, run.repeat))) for run in comparison.runs]
+    return pandas.DataFrame(rows, columns=COLUMNS)
 
 
 COLUMNS = [
@@ -43,6 +46,8 @@ COLUMNS = [
     "tool_seconds",
     "waiting_seconds",
     "framework_seconds",
+    "overhead",
+    "overhead_cpu",
     "cpu",
     "peak_memory",
     "model_calls",
@@ -55,7 +60,7 @@ COLUMNS = [
 ]
 
 
-def _row(run: RunRecord) -> dict[str, Any]:
+def _row(run: RunRecord, again: Overhead | None) -> dict[str, Any]:
     return {
         "order": run.order,
         "framework": run.framework,
@@ -71,6 +76,8 @@ def _row(run: RunRecord) -> dict[str, Any]:
         "tool_seconds": run.split.tool,
         "waiting_seconds": run.split.waiting,
         "framework_seconds": run.split.framework,
+        "overhead": again.split.framework if again else None,
+        "overhead_cpu": again.cpu if again else None,
         "cpu": run.cpu,
         "peak_memory": run.peak_memory,
         "model_calls": run.used.model_calls,

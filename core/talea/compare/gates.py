@@ -8,6 +8,7 @@ nothing about each other: there, each framework is compared by its ratio to one 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Literal, cast, get_args
 from talea.compare.estimates import FEWEST_PAIRS, Difference, difference, rate, rates_differ
 from talea.compare.record import Case, Comparison, Contender, Frozen, Machine, RunRecord
 from talea.compare.scope import meant
+from talea.compare.statistics import SCHEDULING
 from talea.errors import UsageError
 
 Measured = Literal[
@@ -28,17 +30,16 @@ Measured = Literal[
     "cost",
     "pass_rate",
     "framework",
+    "overhead",
     "cpu",
 ]
-"""What a regression may be of. `framework` and `cpu` are looked at where they are asked for: they
-are so short that they move with the machine's mood."""
+"""What a regression may be of. `framework`, `overhead` and `cpu` are looked at where they are asked
+for: they are so short that they move with the machine's mood."""
 USUAL: tuple[Measured, ...] = get_args(Measured)[:6]
 REGRESSION = 0.1
 """What is allowed where nothing is said."""
 
 _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*")
-_WAKING = 0.001
-"""Seconds by which an operating system may be late; less is never a difference of times."""
 _LISTED = 6
 
 
@@ -66,18 +67,22 @@ _MEASURES: dict[Measured, _Measure] = {
     "prompt_characters": _Measure(lambda run: run.prompt_characters),
     "cost": _Measure(lambda run: run.used.cost),
     "framework": _Measure(lambda run: run.split.framework, timed=True),
+    "overhead": _Measure(lambda run: None, timed=True),  # in no run, but in those made again
     "cpu": _Measure(lambda run: run.cpu, timed=True),
 }
 
 
-def read_share(text: str) -> float:
-    """Read a share such as `0.9` or `90%`. Raises `UsageError`."""
+def read_share(text: str, most: float = math.inf) -> float:
+    """Read a share such as `0.9` or `90%`, up to `most`. Raises `UsageError`."""
     match = _SHARE.fullmatch(text)
     value = float(match[1]) if match else -1.0
     if match is None or (not match[2] and value > 1):
         hint = f"write {value:g}% for a percentage" if match else "such as 0.9 or 90%"
         raise UsageError(f"{text!r} is no share", hint)
-    return value / 100 if match[2] else value
+    share = value / 100 if match[2] else value
+    if share > most:
+        raise UsageError(f"{text!r} is more than there can be", f"at most {most:.0%}")
+    return share
 
 
 def read_measures(text: str) -> tuple[Measured, ...]:
@@ -103,8 +108,15 @@ def check_gates(
     """Hold a comparison to a pass rate that each framework must reach, and to an earlier one.
 
     Shares are from 0 to 1; `max_regression` is how much worse a figure may be, as a share of the
-    earlier one. Without `regress_on` it is all of `USUAL` that is known.
+    earlier one. Without `regress_on` it is all of `USUAL` that is known. Raises `UsageError` where
+    a share is none, or a name of `regress_on` is not known.
     """
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise UsageError(f"fail_under is {fail_under:g}", "a share from 0 to 1")
+    if not 0 <= max_regression < math.inf:
+        raise UsageError(f"max_regression is {max_regression:g}", "a share of 0 or more")
+    if regress_on is not None:
+        regress_on = read_measures(",".join(regress_on))
     gates: list[Gate] = []
     if fail_under is not None:
         gates += [_pass_rate(comparison, one, fail_under) for one in comparison.contenders]
@@ -212,23 +224,26 @@ class _Against:
     def _figure(self, key: str, measured: Measured) -> Gate | None:
         """Hold a figure of the runs that succeeded to what it was."""
         measure = _MEASURES[measured]
-        ours = self._values(self.now, key, measure)
-        theirs = self._values(self.then, key, measure)
+        ours = self._values(self.now, key, measured)
+        theirs = self._values(self.then, key, measured)
+        if measured == "overhead" and self.exact:
+            why = "it is measured beside real models; without them `framework` says as much"
+            return self._unknown(key, measured, why)
         if not theirs:
             return self._unknown(key, measured, "the baseline does not know it")
         if not ours:
-            if any(run.succeeded for run in self._runs(self.now, key)):
+            if measured == "overhead" or any(run.succeeded for run in self._runs(self.now, key)):
                 return self._unknown(key, measured, "this comparison does not know it")
             return self._gate(key, measured, False, "no run succeeded, and some did then")
         cases = [case for case in ours if case in theirs]
         if not cases:
             return self._unknown(key, measured, "no case succeeded in both")
         if measure.timed and self.elsewhere:
-            return self._relative(key, measured, measure)
+            return self._relative(key, measured)
         if not measure.timed and self.exact:
             return self._exact(key, measured, *(_total(side, cases) for side in (ours, theirs)))
-        pairs = {case: list(zip(ours[case], theirs[case], strict=False)) for case in cases}
-        return self._judged(key, measured, self._difference(key, measured, pairs))
+        pairs = [pair for case in cases for pair in zip(ours[case], theirs[case], strict=False)]
+        return self._judged(key, measured, self._difference(measured, pairs))
 
     def _exact(self, key: str, measured: Measured, ours: float, theirs: float) -> Gate | None:
         """Compare what repeats exactly: the sum of the cases' medians."""
@@ -239,35 +254,34 @@ class _Against:
         words = f"{ours:,.6g}, and {theirs:,.6g} then{ratio}"
         return self._gate(key, measured, fits, words)
 
-    def _relative(self, key: str, measured: Measured, measure: _Measure) -> Gate | None:
+    def _relative(self, key: str, measured: Measured) -> Gate | None:
         """Compare a time by its ratio to the reference's in the same round."""
         reference = self.reference
         if reference is None or key == reference:
             others = "the others are compared by their ratio to it" if len(self.both) > 1 else ""
             words = f"times of another machine say nothing{'; ' * bool(others)}{others}"
             return self._unknown(key, measured, words, always=True)
-        ours = self._ratios(self.now, key, reference, measure)
-        theirs = self._ratios(self.then, key, reference, measure)
-        pairs = {
-            case: list(zip(ours[case], theirs[case], strict=False))
+        ours = self._ratios(self.now, key, reference, measured)
+        theirs = self._ratios(self.then, key, reference, measured)
+        pairs = [
+            pair
             for case in ours
             if case in theirs
-        }
-        found = self._difference(key, measured, pairs, floor=0.0)
+            for pair in zip(ours[case], theirs[case], strict=False)
+        ]
+        found = self._difference(measured, pairs, floor=0.0)
         return self._judged(key, measured, found, f" in relation to {reference}")
 
     def _difference(
         self,
-        key: str,
         measured: Measured,
-        pairs: dict[str, list[tuple[float, float]]],
+        pairs: Sequence[tuple[float, float]],
         floor: float | None = None,
     ) -> Difference:
         if floor is None:
-            floor = _WAKING if _MEASURES[measured].timed else 0.0
-        seed = f"baseline {key} {measured}"
+            floor = SCHEDULING if _MEASURES[measured].timed else 0.0
         # Whatever is counted by a model that is asked for real varies as a time does.
-        return difference(pairs, floor=floor, counts=False, among=len(self.both), seed=seed)
+        return difference(pairs, floor=floor, counts=False, among=len(self.both))
 
     def _judged(
         self, key: str, measured: Measured, found: Difference, relation: str = ""
@@ -275,8 +289,11 @@ class _Against:
         if found.verdict == "too_few":
             words = f"not judged: {found.words}; give --repeat {FEWEST_PAIRS} or more"
             return self._gate(key, measured, True, words)
-        if found.low is None or found.high is None or found.ratio is None:
+        if found.verdict == "unknown":
             return self._unknown(key, measured, found.words)
+        if found.low is None or found.high is None or found.ratio is None:
+            words = f"{found.words} then{relation}"
+            return self._gate(key, measured, found.verdict != "more", words)
         worse = found.verdict == "more" and found.low > 1 + self.allowed
         interval = f"({found.low:.2f} to {found.high:.2f})"
         words = f"{found.ratio:.2f} × {interval} of what it was{relation}"
@@ -300,14 +317,27 @@ class _Against:
     def _runs(self, comparison: Comparison, key: str) -> list[RunRecord]:
         return [run for run in comparison.of(key) if run.case in self.cases]
 
+    def _taken(
+        self, comparison: Comparison, key: str, measured: Measured
+    ) -> dict[tuple[str, int], float | None]:
+        """Give a figure of each successful run, by case and repeat; None where it is not known."""
+        if measured == "overhead":
+            return {
+                (one.case, one.repeat): one.split.framework
+                for one in comparison.overhead
+                if one.framework == key and one.case in self.cases
+            }
+        read = _MEASURES[measured].read
+        runs = (run for run in self._runs(comparison, key) if run.succeeded)
+        return {(run.case, run.repeat): read(run) for run in runs}
+
     def _values(
-        self, comparison: Comparison, key: str, measure: _Measure
+        self, comparison: Comparison, key: str, measured: Measured
     ) -> dict[str, list[float]]:
-        """Give a figure of each successful run, by case; cases where it is not known are out."""
+        """Give a figure by case; cases where it is not known are out."""
         found: dict[str, list[float | None]] = {}
-        for run in self._runs(comparison, key):
-            if run.succeeded:
-                found.setdefault(run.case, []).append(measure.read(run))
+        for (case, _), value in self._taken(comparison, key, measured).items():
+            found.setdefault(case, []).append(value)
         return {
             case: [value for value in values if value is not None]
             for case, values in found.items()
@@ -315,18 +345,13 @@ class _Against:
         }
 
     def _ratios(
-        self, comparison: Comparison, key: str, reference: str, measure: _Measure
+        self, comparison: Comparison, key: str, reference: str, measured: Measured
     ) -> dict[str, list[float]]:
-        base = {
-            (run.case, run.repeat): measure.read(run)
-            for run in self._runs(comparison, reference)
-            if run.succeeded
-        }
+        base = self._taken(comparison, reference, measured)
         found: dict[str, list[float]] = {}
-        for run in self._runs(comparison, key):
-            below, value = base.get((run.case, run.repeat)), measure.read(run)
-            if run.succeeded and below and value is not None:
-                found.setdefault(run.case, []).append(value / below)
+        for place, value in self._taken(comparison, key, measured).items():
+            if value is not None and (below := base.get(place)):
+                found.setdefault(place[0], []).append(value / below)
         return found
 
 

@@ -54,24 +54,28 @@ def _frameworks(summary: Summary) -> list[str]:
     if not summary.figures:
         return []
     checked = any(one.checks for one in summary.figures)
-    header = ["", "succeeded", "passed", "time", "p90", "framework", "against the first"]
-    header += ["CPU", "memory", "model calls", "tokens in", "out", "cost", "import"]
-    rows = [_framework(one, summary.reference) for one in summary.figures]
+    again = any(one.overhead for one in summary.figures)
+    header = ["", "succeeded", "passed", "time", "p90", "overhead" if again else "framework"]
+    header += ["against the first", "CPU", "memory", "model calls", "tokens in", "out", "cost"]
+    header.append("import")
+    rows = [_framework(one, again) for one in summary.figures]
     if not checked:
         header, *rows = (row[:2] + row[3:] for row in (header, *rows))
     return _table(header, *rows)
 
 
-def _framework(one: Figures, reference: str | None) -> list[str]:
-    compared = one.against.get("framework")
+def _framework(one: Figures, again: bool) -> list[str]:
+    """Give a row. Where runs were made again without a model, those tell what a framework costs."""
+    compared = one.against.get("overhead" if again else "framework")
+    own = one.overhead if again else one.framework_seconds
     return [
         escaped(one.key),
         f"{one.succeeded}/{one.runs}",
         f"{one.passed}/{one.runs}",
         _seconds(one.duration and one.duration.p50),
         _seconds(one.duration and one.duration.p90),
-        _seconds(one.framework_seconds and one.framework_seconds.p50),
-        "" if compared is None or one.key == reference else compared.words,
+        _seconds(own and own.p50),
+        "" if compared is None else compared.words,
         _seconds(one.cpu and one.cpu.p50),
         "–" if one.peak_memory is None else f"{one.peak_memory / 1e6:,.0f} MB",
         *map(_count, (one.model_calls, one.input_tokens, one.output_tokens)),

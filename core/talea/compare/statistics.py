@@ -5,16 +5,16 @@ Only runs that succeeded count for times, memory and tokens; failed ones are cou
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from talea.compare.agreement import Agreement, Forms, agree, join
 from talea.compare.estimates import (
     CONFIDENCE,
-    RESAMPLES,
     Difference,
     Pair,
     Rate,
@@ -36,6 +36,7 @@ system in steps, and there is but one process for each framework to judge by."""
 Metric = Literal[
     "duration",
     "framework",
+    "overhead",
     "cpu",
     "peak_memory",
     "prompt_characters",
@@ -45,6 +46,10 @@ Metric = Literal[
     "model_calls",
     "cost",
 ]
+
+
+CASE_METRICS: tuple[Metric, ...] = ("duration", "framework", "overhead")
+"""What is compared in each case by itself."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,13 +65,13 @@ def _prompt_per_call(run: RunRecord) -> float | None:
     return run.prompt_characters / len(run.calls) if run.calls else None
 
 
-_SCHEDULING = 0.001
+SCHEDULING = 0.001
 """Seconds. An operating system wakes a process late by up to about this much, in either."""
 
 _MEASURES: dict[Metric, _Measure] = {
-    "duration": _Measure(lambda run: run.duration, _SCHEDULING),
-    "framework": _Measure(lambda run: run.split.framework, _SCHEDULING),
-    "cpu": _Measure(lambda run: run.cpu, _SCHEDULING),
+    "duration": _Measure(lambda run: run.duration, SCHEDULING),
+    "framework": _Measure(lambda run: run.split.framework, SCHEDULING),
+    "cpu": _Measure(lambda run: run.cpu, SCHEDULING),
     "prompt_characters": _Measure(lambda run: run.prompt_characters, counts=True),
     "prompt_characters_per_call": _Measure(_prompt_per_call, counts=True),
     "input_tokens": _Measure(lambda run: run.used.input_tokens, counts=True),
@@ -74,7 +79,9 @@ _MEASURES: dict[Metric, _Measure] = {
     "model_calls": _Measure(lambda run: run.used.model_calls, counts=True),
     "cost": _Measure(lambda run: run.used.cost, counts=True),
 }
-METRICS: tuple[Metric, ...] = (*_MEASURES, "peak_memory")
+_OVERHEAD = _Measure(lambda run: None, SCHEDULING)
+"""It is read from no run, but from those that were made again without a model."""
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 class TaskFigures(Frozen):
@@ -112,6 +119,10 @@ class Figures(Frozen):
     duration: Spread | None
     cpu: Spread | None
     framework_seconds: Spread | None
+    overhead: Spread | None
+    """Seconds in the framework where its runs were made again with models and tools that take no
+    time; None where none was."""
+    overhead_cpu: Spread | None
     split: Split | None
     """The median of each part; they need not add up to the median duration."""
     model_calls: float | None
@@ -138,14 +149,25 @@ class Figures(Frozen):
     """By address, in the order in which they first came up."""
 
 
+class CaseFigures(Frozen):
+    """One framework in one case. Times are those of its successful runs, in seconds."""
+
+    runs: int
+    succeeded: int
+    passed: int
+    duration: Spread | None
+    framework_seconds: Spread | None
+    against: dict[str, Difference]
+    """`duration`, `framework` and `overhead`, as a multiple of the reference's; empty for the
+    reference. Each is held to the stricter level that so many comparisons at once ask for."""
+
+
 class Summary(Frozen):
     """All figures of a comparison."""
 
     reference: str | None
     """The contender that `against` speaks of: the first that takes part."""
-    seed: int
     confidence: float = CONFIDENCE
-    resamples: int = RESAMPLES
     expected_runs: int
     """How many a comparison that was not cut short would have had."""
     figures: tuple[Figures, ...]
@@ -155,6 +177,8 @@ class Summary(Frozen):
     name stands under `tasks.outputs`."""
     by_case: dict[str, dict[str, Agreement]]
     """The same for each case by itself, by its id."""
+    cases: dict[str, dict[str, CaseFigures]]
+    """Each case by itself, by its id and the contender's key."""
 
     def of(self, key: str) -> Figures:
         """Give a contender's figures. Raises `KeyError` for one that did not take part."""
@@ -164,20 +188,19 @@ class Summary(Frozen):
         raise KeyError(key)
 
 
-def summarise(comparison: Comparison, seed: int | None = None) -> Summary:
-    """Give the figures of a comparison. The same seed (its own, unless given) gives the same."""
-    seed = comparison.settings.seed if seed is None else seed
+def summarise(comparison: Comparison) -> Summary:
+    """Give the figures of a comparison; the same comparison gives the same."""
     part = measured(comparison)
     reference = part[0].key if part else None
     shortest = _shortest_prompts(comparison)
     agreement, by_case = _agreements(comparison)
     return Summary(
         reference=reference,
-        seed=seed,
         expected_runs=len(part) * len(comparison.cases) * comparison.settings.repeat,
-        figures=tuple(_figures(comparison, one, reference, shortest, seed) for one in part),
+        figures=tuple(_figures(comparison, one, reference, shortest) for one in part),
         agreement=agreement,
         by_case=by_case,
+        cases=_cases(comparison, [one.key for one in part], reference),
     )
 
 
@@ -188,41 +211,107 @@ def measured(comparison: Comparison) -> tuple[Contender, ...]:
 
 
 def against(
-    comparison: Comparison,
-    key: str,
-    reference: str,
-    metrics: Iterable[Metric] = METRICS,
-    seed: int | None = None,
+    comparison: Comparison, key: str, reference: str, metrics: Iterable[Metric] = METRICS
 ) -> dict[str, Difference]:
     """Compare any two contenders: each metric of `key` as a multiple of that of `reference`."""
-    seed = comparison.settings.seed if seed is None else seed
-    return {metric: _difference(comparison, metric, key, reference, seed) for metric in metrics}
+    return {metric: _difference(comparison, metric, key, reference) for metric in metrics}
 
 
-def _difference(
-    comparison: Comparison, metric: Metric, key: str, reference: str, seed: int
-) -> Difference:
+def _difference(comparison: Comparison, metric: Metric, key: str, reference: str) -> Difference:
     if metric == "peak_memory":
         return _memory(comparison, key, reference)
-    measure = _MEASURES[metric]
-    others = {(run.case, run.repeat): run for run in comparison.of(reference) if run.succeeded}
-    pairs: defaultdict[str, list[Pair]] = defaultdict(list)
-    for run in comparison.of(key):
-        other = others.get((run.case, run.repeat))
-        if not run.succeeded or other is None:
-            continue
-        mine, its = measure.read(run), measure.read(other)
-        if mine is not None and its is not None:
-            pairs[run.case].append((mine, its))
-    contenders = len(measured(comparison))
+    pairs = _pairs(comparison, metric, key, reference)
+    every = [pair for case in pairs.values() for pair in case]
+    return _judged(comparison, metric, every, _pairings(comparison))
+
+
+def against_by_case(
+    comparison: Comparison, key: str, reference: str, metric: Metric
+) -> dict[str, Difference]:
+    """Compare any two contenders in each case by itself, by its id; memory has no cases.
+
+    So many comparisons at once are each held to a stricter level.
+    """
+    pairs = _pairs(comparison, metric, key, reference)
+    among = _pairings(comparison) * len(comparison.cases)
+    return {
+        case.id: _judged(comparison, metric, pairs.get(case.id, []), among)
+        for case in comparison.cases
+    }
+
+
+def _judged(
+    comparison: Comparison, metric: Metric, pairs: Sequence[Pair], among: int
+) -> Difference:
+    measure = _MEASURES.get(metric, _OVERHEAD)
+    repeatable = comparison.settings.mode != "live"
     return difference(
-        pairs,
-        floor=measure.floor,
-        counts=measure.counts,
-        repeatable=comparison.settings.mode != "live",
-        among=contenders * (contenders - 1) // 2,
-        # The same resamples whichever way round the two are compared.
-        seed=f"{seed}/{metric}/{'/'.join(sorted((key, reference)))}",
+        pairs, floor=measure.floor, counts=measure.counts, repeatable=repeatable, among=among
+    )
+
+
+def _pairings(comparison: Comparison) -> int:
+    return math.comb(len(measured(comparison)), 2)
+
+
+def _pairs(
+    comparison: Comparison, metric: Metric, key: str, reference: str
+) -> dict[str, list[Pair]]:
+    """Put together what two contenders took in the same repeat of a case, by case."""
+    mine, its = (_values(comparison, metric, one) for one in (key, reference))
+    pairs: defaultdict[str, list[Pair]] = defaultdict(list)
+    for place in mine.keys() & its.keys():
+        pairs[place[0]].append((mine[place], its[place]))
+    return pairs
+
+
+def _values(comparison: Comparison, metric: Metric, key: str) -> dict[tuple[str, int], float]:
+    """Give a metric of each successful run in which it is known, by case and repeat."""
+    if metric == "overhead":
+        again = (one for one in comparison.overhead if one.framework == key)
+        return {(one.case, one.repeat): one.split.framework for one in again}
+    measure = _MEASURES[metric]
+    return {
+        (run.case, run.repeat): value
+        for run in comparison.of(key)
+        if run.succeeded and (value := measure.read(run)) is not None
+    }
+
+
+def _cases(
+    comparison: Comparison, keys: Sequence[str], reference: str | None
+) -> dict[str, dict[str, CaseFigures]]:
+    runs: defaultdict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for run in comparison.runs:
+        runs[run.case, run.framework].append(run)
+    compared = {
+        key: {
+            metric: against_by_case(comparison, key, reference, metric) for metric in CASE_METRICS
+        }
+        for key in keys
+        if reference is not None and key != reference
+    }
+    return {
+        case.id: {
+            key: _case(
+                runs[case.id, key],
+                {metric: found[case.id] for metric, found in compared.get(key, {}).items()},
+            )
+            for key in keys
+        }
+        for case in comparison.cases
+    }
+
+
+def _case(runs: Sequence[RunRecord], compared: dict[str, Difference]) -> CaseFigures:
+    good = [run for run in runs if run.succeeded]
+    return CaseFigures(
+        runs=len(runs),
+        succeeded=len(good),
+        passed=sum(run.passed for run in runs),
+        duration=spread([run.duration for run in good]),
+        framework_seconds=spread([run.split.framework for run in good]),
+        against=compared,
     )
 
 
@@ -264,18 +353,14 @@ def _figures(
     contender: Contender,
     reference: str | None,
     shortest: str | None,
-    seed: int,
 ) -> Figures:
     key = contender.key
     runs = comparison.of(key)
     good = [run for run in runs if run.succeeded]
     typical = partial(_median, good)
     startup = contender.startup
-    compared = (
-        {}
-        if reference is None or key == reference
-        else against(comparison, key, reference, seed=seed)
-    )
+    again = [one for one in comparison.overhead if one.framework == key]
+    compared = {} if reference is None or key == reference else against(comparison, key, reference)
     return Figures(
         key=key,
         runs=len(runs),
@@ -289,13 +374,15 @@ def _figures(
         duration=spread([run.duration for run in good]),
         cpu=spread([run.cpu for run in good]),
         framework_seconds=spread([run.split.framework for run in good]),
+        overhead=spread([one.split.framework for one in again]),
+        overhead_cpu=spread([one.cpu for one in again]),
         split=_split([run.split for run in good]),
         model_calls=typical("model_calls"),
         input_tokens=typical("input_tokens"),
         output_tokens=typical("output_tokens"),
         prompt_characters=typical("prompt_characters"),
         prompt_characters_per_call=typical("prompt_characters_per_call"),
-        prompt_growth=_growth(comparison, key, shortest, seed),
+        prompt_growth=_growth(comparison, key, shortest),
         cost=typical("cost"),
         retries=sum(run.retries for run in runs),
         peak_memory=_peak(runs),
@@ -315,10 +402,10 @@ def _median(runs: Sequence[RunRecord], metric: Metric) -> float | None:
     return median(known) if known and len(known) == len(values) else None
 
 
-def _growth(comparison: Comparison, key: str, shortest: str | None, seed: int) -> float | None:
+def _growth(comparison: Comparison, key: str, shortest: str | None) -> float | None:
     if shortest is None or key == shortest:
         return 1.0 if key == shortest else None
-    return _difference(comparison, "prompt_characters_per_call", key, shortest, seed).ratio
+    return _difference(comparison, "prompt_characters_per_call", key, shortest).ratio
 
 
 def _checks(runs: Sequence[RunRecord]) -> dict[str, Rate]:
