@@ -196,19 +196,25 @@ def test_no_run_was_made():
     assert "Nothing was measured" in text
 
 
-def test_an_interrupt_is_told_first():
-    comparison = sample().model_copy(
-        update={"runs": sample().runs[:9], "notes": ("interrupted: it ended early",)}
+def test_an_interrupt_is_told_first_and_other_notes_late():
+    note = ("interrupted: it ended early",)
+    cut = sample().model_copy(
+        update={"runs": sample().runs[:9], "interrupted": True, "notes": note}
     )
-    first = answer(comparison, summarise(comparison))[0]
-    assert first == "This is not complete: 9 of 30 runs were made (interrupted: it ended early)."
+    assert answer(cut, summarise(cut))[0] == (
+        "This is not complete: 9 of 30 runs were made (interrupted: it ended early)."
+    )
+    noted = sample().model_copy(update={"notes": ("the tape is full",)})
+    assert answer(noted, summarise(noted))[-2] == "Beside the runs: the tape is full."
 
 
-def test_one_that_was_turned_out_is_named():
+def test_one_that_was_turned_out_is_named_and_leaves_nothing_incomplete():
     base = sample()
     out = base.contenders[2].model_copy(update={"refused": "3 runs in a row ended its process"})
-    text = told(base.model_copy(update={"contenders": (*base.contenders[:2], out)}))
+    runs = tuple(run for run in base.runs if run.framework != "crewai" or run.repeat < 3)
+    text = told(base.model_copy(update={"contenders": (*base.contenders[:2], out), "runs": runs}))
     assert "crewai was turned out (3 runs in a row ended its process)" in text
+    assert "not complete" not in text
 
 
 def test_outputs_that_differ_are_put_down_to_a_framework_only_if_steady():

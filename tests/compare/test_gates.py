@@ -17,6 +17,7 @@ from talea.compare.record import (
     Contender,
     Machine,
     Outline,
+    Overhead,
     Problem,
     RunRecord,
     Settings,
@@ -193,6 +194,46 @@ def test_what_is_asked_for_is_looked_at(name: Any) -> None:
     assert failed(check_gates(worse, baseline=made(), regress_on=["tokens"])) == []
 
 
+def again(comparison: Comparison, slower: float = 1.0) -> Comparison:
+    """Have every run made again without its model."""
+    overhead = tuple(
+        Overhead(
+            framework=run.framework, case=run.case, repeat=run.repeat, duration=1,
+            split=Split(framework=run.split.framework * slower), cpu=1,
+        )
+        for run in comparison.runs
+    )  # fmt: skip
+    return comparison.model_copy(update={"overhead": overhead})
+
+
+def test_overhead_is_looked_at_where_runs_were_made_again() -> None:
+    baseline, worse = again(made(mode="live")), again(made(mode="live", seed=2), slower=1.5)
+    asked: list[Any] = ["overhead"]
+    assert failed(check_gates(worse, baseline=baseline)) == []
+    gates = check_gates(worse, baseline=baseline, regress_on=asked)
+    assert failed(gates) == [("simple", "overhead"), ("langgraph", "overhead")]
+    elsewhere = worse.model_copy(update={"machine": OTHER})
+    gates = check_gates(elsewhere, baseline=baseline, regress_on=asked)
+    assert failed(gates) == []  # all frameworks alike
+    assert "in relation to simple" in words(gates, "langgraph", "overhead")
+    for now, then in ((made(mode="live"), baseline), (worse, made(mode="live"))):
+        gates = check_gates(now, baseline=then, regress_on=asked)
+        assert failed(gates) == []
+        assert "does not know it" in words(gates, "simple", "overhead")
+    gates = check_gates(made(), baseline=made(), regress_on=asked)
+    assert "`framework` says as much" in words(gates, "simple", "overhead")
+
+
+def test_what_was_interrupted_passes_no_gate() -> None:
+    whole = made()
+    partial = whole.model_copy(update={"interrupted": True, "runs": whole.runs[:20]})
+    assert failed(check_gates(partial, fail_under=0.5)) == [(None, "complete")]
+    assert failed(check_gates(partial, baseline=whole)) == [(None, "complete")]
+    assert check_gates(partial) == []
+    told = words(check_gates(whole, baseline=partial), None, "baseline")
+    assert "the baseline was interrupted after 20 runs" in told
+
+
 def test_the_pass_rate_must_not_fall() -> None:
     worse = made(failing("simple", 0.2))
     assert failed(check_gates(worse, baseline=made())) == [("simple", "pass rate")]
@@ -238,6 +279,14 @@ def test_something_out_of_nothing_is_a_regression() -> None:
     assert ("simple", "tokens") in failed(gates)
     assert ("simple", "prompt characters") in failed(gates)
     assert failed(check_gates(nothing, baseline=nothing)) == []
+
+
+def test_something_out_of_nothing_is_a_regression_with_real_models_too() -> None:
+    nothing = made(lambda _key, _case, _repeat: {"used": Used()}, mode="live")
+    gates = check_gates(made(mode="live"), baseline=nothing)
+    assert words(gates, "simple", "tokens").startswith("simple: tokens: 120 against 0 then")
+    assert ("simple", "tokens") in failed(gates)
+    assert failed(check_gates(nothing, baseline=made(mode="live"))) == []
 
 
 # What can be compared at all.
@@ -340,6 +389,30 @@ def test_a_share_is_a_number_or_a_percentage(text: str, share: float) -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no share"):
         read_share(text)
+
+
+def test_no_more_can_be_asked_for_than_there_is() -> None:
+    assert read_share("150%") == 1.5
+    with pytest.raises(UsageError, match="more than there can be"):
+        read_share("150%", most=1)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"fail_under": 90},
+        {"fail_under": -0.1},
+        {"fail_under": float("nan")},
+        {"max_regression": -0.1},
+        {"max_regression": float("nan")},
+        {"regress_on": ["tokns"]},
+        {"regress_on": []},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_from_python(asked: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        check_gates(made(), baseline=made(), **asked)
 
 
 def test_measures_are_named_with_commas_between() -> None:

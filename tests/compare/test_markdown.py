@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from compare.sample import many, sample
 from talea.compare import frame
 from talea.compare.markdown import ROWS, escaped
-from talea.compare.record import Comparison, Problem
+from talea.compare.record import Comparison, Overhead, Problem, Split
 from talea.errors import UsageError
 
 HOSTILE = [
@@ -63,6 +63,22 @@ def test_a_summary_for_a_pull_request():
     assert "<td>draft</td>" in page
     assert "crewai: server_error 1" in page
     assert "<details>" in page and "talea compare examples/" in page
+
+
+def test_overhead_stands_in_the_table_where_it_is_known():
+    assert "| p90 | framework | against the first |" in sample().to_markdown()
+    comparison = sample()
+    overhead = tuple(
+        Overhead(
+            framework=run.framework, case=run.case, repeat=run.repeat, duration=1,
+            split=Split(framework=0.5 if run.framework == "simple" else 0.75), cpu=0.1,
+        )
+        for run in comparison.runs
+    )  # fmt: skip
+    text = comparison.model_copy(update={"overhead": overhead}).to_markdown()
+    assert "| p90 | overhead | against the first |" in text
+    assert "| 500 ms |  |" in text
+    assert "| 750 ms | 1.50 × |" in text
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -130,10 +146,16 @@ def test_a_frame_has_a_row_for_each_run(monkeypatch: pytest.MonkeyPatch):
 
     fake = SimpleNamespace(DataFrame=made)
     monkeypatch.setattr(frame, "import_module", {"pandas": fake}.__getitem__)
-    rows, columns = sample().to_frame()
+    again = Overhead(
+        framework="simple", case="europe", repeat=1, duration=1, split=Split(framework=0.5), cpu=0.2
+    )
+    rows, columns = sample().model_copy(update={"overhead": (again,)}).to_frame()
     assert columns == frame.COLUMNS
     assert all(list(row) == frame.COLUMNS for row in rows)
     assert [row["order"] for row in rows] == list(range(30))
+    [known] = [row for row in rows if row["overhead"] is not None]
+    assert (known["framework"], known["case"], known["repeat"]) == ("simple", "europe", 1)
+    assert (known["overhead"], known["overhead_cpu"]) == (0.5, 0.2)
     last = rows[-1]
     assert (last["framework"], last["status"], last["error"]) == (
         "crewai",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from compare.sample import sample
 from talea.compare.agreement import Agreement, Forms, agree
+from talea.compare.answer import answer
 from talea.compare.estimates import (
     Difference,
     difference,
@@ -24,7 +25,7 @@ from talea.compare.estimates import (
     student,
     walsh,
 )
-from talea.compare.record import Comparison, Overhead, RunRecord, Split
+from talea.compare.record import Comparison, Overhead, RunRecord, Split, Used
 from talea.compare.statistics import (
     CASE_METRICS,
     METRICS,
@@ -34,6 +35,9 @@ from talea.compare.statistics import (
     summarise,
 )
 
+NOTHING: dict[str, Any] = {
+    "duration": 0.0, "split": Split(), "cpu": 0.0, "used": Used(), "calls": (), "peak_memory": 0,
+}  # fmt: skip
 FINITE = st.floats(1e-3, 1e3)
 
 
@@ -431,11 +435,24 @@ def test_any_two_are_compared_and_both_ways_agree():
         sample(repeats=1, cases=1, frameworks=("simple",)),
         sample(frameworks=("simple",)),
         sample().model_copy(update={"contenders": (), "runs": ()}),
+        sample().model_copy(update={"cases": ()}),
+        with_runs(sample(), [run.model_copy(update=NOTHING) for run in sample().runs]),
     ],
-    ids=["no runs", "four runs", "one repeat", "one failed run", "one contender", "nobody"],
+    ids=[
+        "no runs",
+        "four runs",
+        "one repeat",
+        "one failed run",
+        "one contender",
+        "nobody",
+        "no cases",
+        "zeros",
+    ],
 )
-def test_little_is_summarised_as_well(comparison: Comparison):
-    text = summarise(comparison).model_dump_json()
+def test_little_is_summarised_and_answered_as_well(comparison: Comparison):
+    summary = summarise(comparison)
+    assert all(sentence.endswith(".") for sentence in answer(comparison, summary))
+    text = summary.model_dump_json()
     assert "NaN" not in text and "Infinity" not in text
 
 

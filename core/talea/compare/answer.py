@@ -55,20 +55,30 @@ def answer(comparison: Comparison, summary: Summary) -> list[str]:
         told.append("Nothing was compared: no framework could take part.")
     else:
         told.append("Nothing was measured: no run was made.")
-    told.append(terms(comparison))
+    told += [_beside(comparison, summary), terms(comparison)]
     return [sentence for sentence in told if sentence]
 
 
+def _is_whole(comparison: Comparison, summary: Summary) -> bool:
+    return not comparison.interrupted and len(comparison.runs) >= summary.expected_runs
+
+
 def _interrupted(comparison: Comparison, summary: Summary) -> str:
-    made, meant = len(comparison.runs), summary.expected_runs
-    if made >= meant and not comparison.notes:
+    if _is_whole(comparison, summary):
         return ""
-    why = one_line("; ".join(comparison.notes)).rstrip(".")
-    if made < meant:
-        return (
-            f"This is not complete: {made} of {meant} runs were made{f' ({why})' if why else ''}."
-        )
-    return f"Beside the runs: {why}."
+    why = _notes(comparison)
+    made = f"{len(comparison.runs)} of {summary.expected_runs} runs were made"
+    return f"This is not complete: {made}{f' ({why})' if why else ''}."
+
+
+def _beside(comparison: Comparison, summary: Summary) -> str:
+    """Give the notes that are not told as an interrupt's."""
+    why = _notes(comparison) if _is_whole(comparison, summary) else ""
+    return f"Beside the runs: {why}." if why else ""
+
+
+def _notes(comparison: Comparison) -> str:
+    return one_line("; ".join(comparison.notes)).rstrip(".")
 
 
 def _flawless(ran: Sequence[Figures], agreement: Mapping[str, Agreement]) -> str:

@@ -118,6 +118,11 @@ def check_gates(
     if regress_on is not None:
         regress_on = read_measures(",".join(regress_on))
     gates: list[Gate] = []
+    if comparison.interrupted and (fail_under is not None or baseline is not None):
+        words = (
+            f"interrupted after {_count(len(comparison.runs), 'run')}: what is missing is unknown"
+        )
+        gates.append(Gate(name="complete", passed=False, words=words))
     if fail_under is not None:
         gates += [_pass_rate(comparison, one, fail_under) for one in comparison.contenders]
     if baseline is not None:
@@ -188,6 +193,8 @@ class _Against:
     def _remarks(self) -> Iterator[str]:
         """Say what else differs, which may be why figures do."""
         now, then = self.now, self.then
+        if then.interrupted:
+            yield f"the baseline was interrupted after {_count(len(then.runs), 'run')}"
         if now.outline.name != then.outline.name:
             yield f"the workflow is {now.outline.name!r}, and was {then.outline.name!r}"
         elif now.outline.source != then.outline.source:

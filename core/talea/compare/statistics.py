@@ -169,7 +169,8 @@ class Summary(Frozen):
     """The contender that `against` speaks of: the first that takes part."""
     confidence: float = CONFIDENCE
     expected_runs: int
-    """How many a comparison that was not cut short would have had."""
+    """How many a comparison that was not cut short would have had; one that was turned out counts
+    with those it made."""
     figures: tuple[Figures, ...]
     """Of the contenders that take part, in their order."""
     agreement: dict[str, Agreement]
@@ -196,12 +197,18 @@ def summarise(comparison: Comparison) -> Summary:
     agreement, by_case = _agreements(comparison)
     return Summary(
         reference=reference,
-        expected_runs=len(part) * len(comparison.cases) * comparison.settings.repeat,
+        expected_runs=sum(_expected_runs(comparison, one) for one in part),
         figures=tuple(_figures(comparison, one, reference, shortest) for one in part),
         agreement=agreement,
         by_case=by_case,
         cases=_cases(comparison, [one.key for one in part], reference),
     )
+
+
+def _expected_runs(comparison: Comparison, contender: Contender) -> int:
+    if contender.refused is not None:
+        return len(comparison.of(contender.key))
+    return len(comparison.cases) * comparison.settings.repeat
 
 
 def measured(comparison: Comparison) -> tuple[Contender, ...]:
@@ -469,7 +476,9 @@ def _agreements(
 ) -> tuple[dict[str, Agreement], dict[str, dict[str, Agreement]]]:
     by_case = {case.id: _in_case(comparison, case) for case in comparison.cases}
     keys = [one.key for one in measured(comparison)]
-    addresses = dict.fromkeys(address for case in by_case.values() for address in case)
+    addresses = dict.fromkeys(
+        [OUTPUTS, *(address for case in by_case.values() for address in case)]
+    )
     joined = {
         address: join([case[address] for case in by_case.values() if address in case], keys)
         for address in addresses
