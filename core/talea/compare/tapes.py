@@ -13,6 +13,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 from talea.compare.record import Case
 from talea.errors import TaleaError, UsageError
@@ -134,7 +135,7 @@ class Tapes:
                 notes.append(f"the cassette {str(target)!r} was not written: {error}")
         return notes
 
-    def __enter__(self) -> Tapes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
