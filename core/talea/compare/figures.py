@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from talea.compare import prompts
 from talea.compare.answer import dollars, seconds
-from talea.compare.estimates import Difference, Spread, spread
+from talea.compare.estimates import Difference, Spread
 from talea.compare.page import Html, join, tag
-from talea.compare.record import Comparison, Split
+from talea.compare.record import Split
 from talea.compare.statistics import Figures, Summary
 
 SHAPES = (
@@ -23,7 +22,7 @@ SHAPES = (
 )
 """One for each colour of the style: what tells frameworks apart where colours do not. Where colours
 begin anew, each has the next shape."""
-_FEW = 3
+FEW = 3
 """So many frameworks stand beside each other on a phone."""
 
 
@@ -37,29 +36,8 @@ class Row:
     metric: str | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Beside:
-    """What is told of each framework beside its `Figures`, by its key."""
-
-    added: dict[str, float]
-    """Characters that it adds to the prompts of a run."""
-    overhead: dict[str, Spread]
-    """Seconds that are its own in a run whose models and tools take no time."""
-
-
-def beside(comparison: Comparison, readings: Mapping[str, prompts.Reading]) -> Beside:
-    """Gather it. `readings` are those of the comparison's prompts."""
-    own: dict[str, list[float]] = {}
-    for one in comparison.overhead:
-        own.setdefault(one.framework, []).append(one.split.framework)
-    found = {key: spread(seconds) for key, seconds in own.items()}
-    overhead = {key: one for key, one in found.items() if one is not None}
-    return Beside(prompts.added(readings), overhead)
-
-
-def rows(beside: Beside) -> dict[str, list[Row]]:
-    """Give all figures by group."""
-    added, overhead = beside.added, beside.overhead
+def rows(added: dict[str, float]) -> dict[str, list[Row]]:
+    """Give all figures by group. `added` counts what each framework adds to a run's prompts."""
     return {
         "Outcome": [
             Row("Runs that succeeded", lambda f: f"{f.succeeded} of {f.runs}", _errors),
@@ -79,8 +57,9 @@ def rows(beside: Beside) -> dict[str, list[Row]]:
             ),
             Row(
                 "Overhead: models and tools take no time",
-                lambda f: _middle(overhead.get(f.key)),
-                lambda f: _tail(overhead.get(f.key)),
+                lambda f: _middle(f.overhead),
+                lambda f: _tail(f.overhead),
+                "overhead",
             ),
             Row("CPU of its process", lambda f: _middle(f.cpu), metric="cpu"),
         ],
@@ -113,7 +92,7 @@ def rows(beside: Beside) -> dict[str, list[Row]]:
     }
 
 
-def table(summary: Summary, beside: Beside, colours: dict[str, int]) -> Html:
+def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) -> Html:
     """Make the table: a column for each framework, with how it differs from the first."""
     figures = summary.figures
     heads = [
@@ -127,27 +106,17 @@ def table(summary: Summary, beside: Beside, colours: dict[str, int]) -> Html:
         for one in figures
     ]
     groups = [
-        tag(
-            "tbody",
-            tag(
-                "tr",
-                tag("th", group, colspan=len(figures) + 1, scope="colgroup", role="cell"),
-                role="row",
-            ),
-            *(_row(row, figures) for row in members if any(row.main(one) for one in figures)),
-            _split_row(figures, colours) if group == "Time of a run" else None,
-            class_="group",
-            role="rowgroup",
-        )
-        for group, members in rows(beside).items()
+        _group(name, shown, len(figures))
+        for name, members in rows(added).items()
+        if (shown := _shown(name, members, figures, colours))
     ]
     note = "Medians of the runs that succeeded." + (
         f" Differences are multiples of {summary.reference}, with the interval that holds the true"
         f" one with {_percent(summary.confidence)}."
-        if len(figures) > 1
+        if any(one.against for one in figures)
         else ""
     )
-    few = f" few n{len(figures)}" if len(figures) <= _FEW else ""
+    few = f" few n{len(figures)}" if len(figures) <= FEW else ""
     head = tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row")
     return tag(
         "div",
@@ -164,6 +133,21 @@ def table(summary: Summary, beside: Beside, colours: dict[str, int]) -> Html:
         role="region",
         aria_label="Figures by framework",
     )
+
+
+def _shown(
+    group: str, members: Sequence[Row], figures: Sequence[Figures], colours: dict[str, int]
+) -> list[Html]:
+    """Make the rows that say something of any."""
+    shown = [_row(row, figures) for row in members if any(row.main(one) for one in figures)]
+    if group == "Time of a run" and any(one.split for one in figures):
+        shown.append(_split_row(figures, colours))
+    return shown
+
+
+def _group(name: str, shown: Sequence[Html], columns: int) -> Html:
+    head = tag("th", name, colspan=columns + 1, scope="colgroup", role="cell")
+    return tag("tbody", tag("tr", head, role="row"), *shown, class_="group", role="rowgroup")
 
 
 def who(key: str, colours: dict[str, int], name: str = "span") -> Html:

@@ -34,19 +34,16 @@ class Gauge:
     whole: float | None = None
 
 
-def gauges(summary: Summary, beside: figures.Beside) -> list[Gauge]:
+def gauges(summary: Summary) -> list[Gauge]:
     """Give the figures that say something here."""
     checked = any(one.checks for one in summary.figures)
-    overhead = beside.overhead
     found = [
         Gauge("Runs that passed their checks", _passed, whole=1)
         if checked
         else Gauge("Runs that succeeded", _succeeded, whole=1),
         Gauge("Duration of a run", lambda f: _time(f.duration)),
-        Gauge(
-            "Overhead of the framework", lambda f: _time(overhead.get(f.key)), "models take no time"
-        )
-        if overhead
+        Gauge("Overhead of the framework", lambda f: _time(f.overhead), "models take no time")
+        if any(one.overhead for one in summary.figures)
         else Gauge("In the framework itself", lambda f: _time(f.framework_seconds)),
         Gauge("Before the first run", _start, "import and compile"),
         Gauge("Peak memory", _memory),
@@ -57,11 +54,11 @@ def gauges(summary: Summary, beside: figures.Beside) -> list[Gauge]:
     return [one for one in found if any(one.read(figure) for figure in summary.figures)]
 
 
-def glance(summary: Summary, beside: figures.Beside, colours: dict[str, int]) -> Html | None:
+def glance(summary: Summary, colours: dict[str, int]) -> Html | None:
     """Draw them, side by side."""
     if not any(one.runs for one in summary.figures):
         return None
-    drawn = [_draw(one, summary.figures, colours) for one in gauges(summary, beside)]
+    drawn = [_draw(one, summary.figures, colours) for one in gauges(summary)]
     note = (
         "Bars are medians of the runs that succeeded; thin lines go from the least to the greatest."
     )

@@ -1,20 +1,22 @@
 """What of a prompt is the workflow's own text, and what the framework added to it.
 
 Nothing tells which is which, so it is matched by words. A run of four words that also stands in the
-workflow's text, in the inputs or in what tasks of the run have put out is the workflow's own. In a
-line so are shorter runs beside it, as a template leaves them on both sides of a value, and the
-value; and a line that is made of nothing else. What models and tools said before is no addition.
+workflow's text, in the inputs or in what tasks of the run have put out by then is the workflow's
+own, and so is a shorter one that is all of a value, such as a role. In a line so are shorter runs
+beside it, as a template leaves them on both sides of a value, and the value; and a line that is
+made of nothing else. What models and tools said before is no addition.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any, cast
 
-from talea.compare.record import Comparison, RunRecord
+from talea.compare.record import Comparison, RunRecord, Task
 
 _WORD = re.compile(r"\w+")
 _TAIL = re.compile(r"[^\w\n]*")
@@ -22,33 +24,86 @@ _ANSWERS = frozenset({"assistant", "tool", "function"})
 """Who answers in a conversation. What a model or tool said before is no framework's addition."""
 _RUN = 4
 """How many words must stand in the same order."""
+_NEVER = float("nan")
+"""Comes before no moment."""
 
 Ranges = list[tuple[int, int]]
 
 
-class Corpus:
-    """The workflow's own text, as words."""
+@dataclass(slots=True, frozen=True)
+class Text:
+    """A text that is the workflow's own from a moment on: an output, once it is there."""
 
-    def __init__(self, texts: Iterator[str]) -> None:
-        found = [[word.lower() for word in _WORD.findall(text)] for text in texts]
-        self._runs = {
-            tuple(words[at : at + _RUN]) for words in found for at in range(len(words) - _RUN + 1)
-        }
-        self._values = {tuple(words) for words in found if len(words) == 1}
-        self._short = {tuple(words) for words in found if 1 < len(words) < _RUN}
-        self._whole = "\n".join(f" {' '.join(words)} " for words in found)
+    words: str
+    since: float = -inf
+
+
+Run = tuple[str, ...]
+
+
+class Corpus:
+    """The workflow's own text: of the runs of words in `asked`, which are in it, and since when."""
+
+    def __init__(self, texts: Iterable[Text], asked: Iterable[str]) -> None:
+        wanted = {run for text in asked for run in _runs(_words(text))}
+        firsts = {run[0] for run in wanted}
+        self._since: dict[Run, float] = {}
+        self._values: dict[Run, float] = {}
+        for text in sorted(texts, key=lambda one: one.since):
+            words = _words(text.words)
+            for run in _runs(words, firsts) & wanted:
+                self._since.setdefault(run, text.since)
+            if 0 < len(words) < _RUN:
+                self._values.setdefault(tuple(words), text.since)
+
+    def ranges(self, text: str, when: float = inf) -> Ranges:
+        """Give the parts of a text that are the workflow's own at a moment, as offsets of
+        characters."""
+        return _Matching(self, when).ranges(text)
+
+    def holds(self, words: Sequence[str], when: float) -> bool:
+        """Say whether so many words, `_RUN` at most, stand in it somewhere."""
+        return self._since.get(tuple(words), _NEVER) <= when
+
+    def counts(self, words: Sequence[str], when: float) -> bool:
+        """Say whether words that it holds say enough: one word is one by chance, unless it is all
+        of a text."""
+        return len(words) > 1 or self.is_value(words, when)
+
+    def is_value(self, words: Sequence[str], when: float) -> bool:
+        """Say whether words are all of a text."""
+        return self._values.get(tuple(words), _NEVER) <= when
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def _runs(words: Sequence[str], firsts: Container[str] | None = None) -> set[Run]:
+    """Give the runs of up to `_RUN` words; of all, or of those that begin with one of these."""
+    places = (
+        range(len(words))
+        if firsts is None
+        else [at for at, word in enumerate(words) if word in firsts]
+    )
+    return {tuple(words[at : at + size]) for at in places for size in range(1, _RUN + 1)}
+
+
+@dataclass(slots=True, frozen=True)
+class _Matching:
+    """A corpus as it is at a moment."""
+
+    corpus: Corpus
+    when: float
 
     def ranges(self, text: str) -> Ranges:
-        """Give the parts of a text that are the workflow's own, as offsets of characters."""
         places = list(_WORD.finditer(text))
         words = [place[0].lower() for place in places]
         own = [False] * len(words)
-        for at in range(len(words) - _RUN + 1):
-            if tuple(words[at : at + _RUN]) in self._runs:
-                own[at : at + _RUN] = [True] * _RUN
-        for size in range(2, _RUN):
+        for size in range(2, _RUN + 1):
+            says = self._holds if size == _RUN else self._is_value
             for at in range(len(words) - size + 1):
-                if tuple(words[at : at + size]) in self._short:
+                if says(words[at : at + size]):
                     own[at : at + size] = [True] * size
         for first, last in _lines(text, places):
             for start, end in list(_stretches([not is_own for is_own in own[first:last]])):
@@ -68,6 +123,8 @@ class Corpus:
         if end < line[1]:
             trail = self._trail(words, start, end)
             own[trail:end] = [True] * (end - trail)
+            if start > line[0] and trail - lead == 1 and self._holds(words[lead:trail]):
+                own[lead] = True  # One word of a template, between a value and what else is known.
 
     def _lead(self, words: list[str], start: int, end: int) -> int:
         """Say how far short runs reach from a stretch's start."""
@@ -94,11 +151,13 @@ class Corpus:
         return at
 
     def _counts(self, run: list[str]) -> bool:
-        """Say whether a run that stands in the corpus says enough: one word is one by chance."""
-        return len(run) > 1 or tuple(run) in self._values
+        return self.corpus.counts(run, self.when)
 
-    def _holds(self, words: list[str]) -> bool:
-        return f" {' '.join(words)} " in self._whole
+    def _holds(self, run: list[str]) -> bool:
+        return self.corpus.holds(run, self.when)
+
+    def _is_value(self, run: list[str]) -> bool:
+        return self.corpus.is_value(run, self.when)
 
 
 def _lines(text: str, places: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
@@ -144,17 +203,17 @@ def _read(run: RunRecord, corpus: Corpus) -> Reading:
     counts: list[int] = []
     for call in run.calls:
         messages = call.prompt or ()
-        found = [_own(message, corpus) for message in messages]
+        found = [_own(message, corpus, call.began) for message in messages]
         marks.append(found)
         counts.append(sum(map(_foreign, map(text_of, messages), found)))
     return Reading(run.framework, marks, counts)
 
 
-def _own(message: dict[str, Any], corpus: Corpus) -> Ranges:
+def _own(message: dict[str, Any], corpus: Corpus, when: float) -> Ranges:
     text = text_of(message)
     if message.get("role") in _ANSWERS:
         return [(0, len(text))] if text else []
-    return corpus.ranges(text)
+    return corpus.ranges(text, when)
 
 
 def added(found: Mapping[str, Reading]) -> dict[str, float]:
@@ -188,12 +247,29 @@ def _kept(comparison: Comparison) -> Iterator[tuple[RunRecord, Corpus]]:
     cases = {case.id: case for case in comparison.cases}
     for run in comparison.runs:
         if any(call.prompt is not None for call in run.calls):
-            texts = [
-                *_sources(comparison.outline.source),
-                *_texts(cases[run.case].inputs if run.case in cases else {}),
-                *(text for task in run.tasks.values() for text in _texts(task.output)),
+            given = cases[run.case].inputs if run.case in cases else {}
+            known = [*_sources(comparison.outline.source), *_texts(given)]
+            put_out = [
+                Text(text, since)
+                for address, task in run.tasks.items()
+                for since in [_first_answer(run, address, task)]
+                for text in _texts(task.output)
             ]
-            yield run, Corpus(iter(texts))
+            sent = [text_of(one) for call in run.calls for one in call.prompt or ()]
+            yield run, Corpus([*map(Text, known), *put_out], sent)
+
+
+def _first_answer(run: RunRecord, address: str, task: Task) -> float:
+    """Say when a task put something out first: a stand-in's answers hold the prompts before them,
+    and a task in a loop is asked again with what it said."""
+    within = (f"{address}[", f"{address}#", f"{address}/")
+    answers = [
+        call.began + call.duration
+        for call in run.calls
+        if call.error is None and (call.address == address or call.address.startswith(within))
+    ]
+    ended = inf if task.ended is None else task.ended
+    return min([ended, *answers])
 
 
 def _sources(source: str | None) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from talea.compare import figures, prompts
+from talea.compare import figures, percase, prompts
 from talea.compare.agreement import Agreement
 from talea.compare.answer import answer, dollars, terms
 from talea.compare.background import colours_of, mode_of, setup, workflow
@@ -29,6 +29,8 @@ SCRIPTS = (
     "prompts.js",
     "report.js",
 )
+_OPEN = 6
+"""So many problems are seen without opening, and so many runs named of each."""
 _DATA = re.compile(r'<script type="application/json" id="comparison">([^<]*)</script>')
 
 
@@ -48,7 +50,9 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
         "prompts": {order: one.as_json() for order, one in kept.items()},
     }
     sections = {
-        "summary": _summary(comparison, summary, figures.beside(comparison, kept)),
+        "summary": _summary(comparison, summary, prompts.added(kept)),
+        "cases": percase.table(comparison, summary, colours_of(comparison)),
+        "checks": _checks(comparison),
         "tasks": _room("Tasks", "What each task came to. Open a cell to see outputs side by side."),
         "timeline": _room(
             "Timeline", "When the tasks of one run were under way; all frameworks on one scale."
@@ -61,7 +65,6 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
             "Prompts",
             "What was sent. Marked is what is not the workflow's own, but the framework's.",
         ),
-        "checks": _checks(comparison),
         "workflow": workflow(comparison),
         "setup": setup(comparison),
     }
@@ -143,9 +146,9 @@ def _room(words: str, about: str) -> Html:
     return join(title(words, about), tag("div", lack, class_="room stack"))
 
 
-def _summary(comparison: Comparison, summary: Summary, beside: figures.Beside) -> Html:
+def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) -> Html:
     colours = colours_of(comparison)
-    table = tag("div", figures.table(summary, beside, colours), class_="card")
+    table = tag("div", figures.table(summary, added, colours), class_="card")
     return join(
         title("Summary"),
         tag(
@@ -153,7 +156,7 @@ def _summary(comparison: Comparison, summary: Summary, beside: figures.Beside) -
             _answer(comparison, summary),
             *(tag("p", note, class_="notice") for note in comparison.notes),
             _failures(comparison),
-            glance(summary, beside, colours),
+            glance(summary, colours),
             table if summary.figures else None,
             class_="stack",
         ),
@@ -174,50 +177,79 @@ def _answer(comparison: Comparison, summary: Summary) -> Html:
 
 
 def _failures(comparison: Comparison) -> Html | None:
-    """List the runs that failed, each with why."""
-    failed = [run for run in comparison.runs if not run.succeeded]
+    """List what runs failed of, each with which ones did."""
+    failed: dict[tuple[str, str], list[RunRecord]] = {}
+    for run in comparison.runs:
+        if not run.succeeded:
+            failed.setdefault((run.framework, _problem(run)), []).append(run)
     if not failed:
         return None
     lines = [
         tag(
             "li",
-            tag("b", f"{run.framework}, {run.case}, repeat {run.repeat + 1}"),
-            f": {_problem(run)}",
+            tag("b", f"{key}: "),
+            problem,
+            tag("span", _named(runs, comparison), class_="more"),
         )
-        for run in failed
+        for (key, problem), runs in failed.items()
     ]
-    head = tag("summary", f"{counted(len(failed), 'run')} did not succeed")
-    inside = tag("details", head, tag("ul", *lines, class_="plain small"), open=len(failed) <= 5)
+    head = f"{counted(sum(map(len, failed.values())), 'run')} did not succeed"
+    inside = tag(
+        "details",
+        tag("summary", head),
+        tag("ul", *lines, class_="plain small failures"),
+        open=len(failed) <= _OPEN,
+    )
     return tag("div", inside, class_="card pad")
+
+
+def _named(runs: list[RunRecord], comparison: Comparison) -> str:
+    """Name some of one framework's runs."""
+    if len(runs) == len(comparison.of(runs[0].framework)) > 1:
+        return f"all {len(runs)} runs"
+    several = len(comparison.cases) > 1
+    told = [
+        f"{run.case}, repeat {run.repeat + 1}" if several else f"repeat {run.repeat + 1}"
+        for run in runs
+    ]
+    more = [f"{len(told) - _OPEN} more"] if len(told) > _OPEN else []
+    return "; ".join([*told[:_OPEN], *more])
 
 
 def _problem(run: RunRecord) -> str:
     if run.error is None:
-        return run.status
+        return run.status.replace("_", " ")
     place = f" at {run.error.address}" if run.error.address else ""
     return f"{run.error.type}{place}: {run.error.message}"
 
 
 def _checks(comparison: Comparison) -> Html | None:
-    """Make a table of what checks came to: by case and check, for each framework."""
-    verdicts: dict[tuple[str, str], dict[str, list[str | None]]] = {}
+    """Make a table of what checks came to, over all cases that have them, for each framework."""
+    verdicts: dict[str, dict[str, list[tuple[str, str | None]]]] = {}
     for run in comparison.runs:
         for verdict in run.verdicts:
-            found = verdicts.setdefault((run.case, verdict.check), {})
+            found = verdicts.setdefault(verdict.check, {})
             why = None if verdict.passed else verdict.why or "failed"
-            found.setdefault(run.framework, []).append(why)
+            found.setdefault(run.framework, []).append((run.case, why))
     if not verdicts:
         return None
+    several = len(comparison.cases) > 1
     colours = colours_of(comparison)
     keys = [key for key in colours if any(key in found for found in verdicts.values())]
     body = [
         tag(
             "tr",
-            tag("th", check, tag("span", case, class_="more"), scope="row", role="rowheader"),
-            *(_verdict(found.get(key, [])) for key in keys),
+            tag(
+                "th",
+                check,
+                tag("span", _in_cases(found, comparison), class_="more") if several else None,
+                scope="row",
+                role="rowheader",
+            ),
+            *(_verdict(found.get(key, []), several=several) for key in keys),
             role="row",
         )
-        for (case, check), found in verdicts.items()
+        for check, found in verdicts.items()
     ]
     heads = [
         tag("th", who, scope="col", role="columnheader")
@@ -262,17 +294,27 @@ def _judged(comparison: Comparison) -> str:
     )
 
 
-def _verdict(found: list[str | None]) -> Html:
+def _in_cases(found: dict[str, list[tuple[str, str | None]]], comparison: Comparison) -> str:
+    """Say in which cases a check was made."""
+    made = {case for verdicts in found.values() for case, _ in verdicts}
+    names = [case.id for case in comparison.cases if case.id in made]
+    if len(names) == len(comparison.cases):
+        return f"all {len(names)} cases"
+    return ", ".join(names) if len(names) <= _OPEN else counted(len(names), "case")
+
+
+def _verdict(found: list[tuple[str, str | None]], *, several: bool) -> Html:
     if not found:
         return tag("td", "–", role="cell")
-    passed = found.count(None)
+    passed = sum(why is None for _, why in found)
     kind, mark = ("ok", "✓") if passed == len(found) else ("part", "!") if passed else ("no", "✗")
-    why = dict.fromkeys(one for one in found if one is not None)
+    wrong = dict.fromkeys(f"{case}: {why}" if several else why for case, why in found if why)
+    more = [f"and {len(wrong) - 3} more"] if len(wrong) > 3 else []
     return tag(
         "td",
         tag("span", mark, class_=f"mark {kind}", aria_hidden="true"),
         f" {passed} of {len(found)}",
-        *(tag("span", one, class_="more") for one in list(why)[:3]),
+        *(tag("span", one, class_="more") for one in [*list(wrong)[:3], *more]),
         role="cell",
     )
 

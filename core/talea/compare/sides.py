@@ -151,7 +151,7 @@ def _table(
     sides = [
         (
             {found.key: found for found in summarise(side).figures},
-            figures.beside(side, prompts.readings(side)),
+            prompts.added(prompts.readings(side)),
         )
         for side in (one, other)
     ]
@@ -162,7 +162,7 @@ def _table(
         role="row",
     )
     groups = [
-        _group(key, [(found.get(key), beside) for found, beside in sides], (one, other), colours)
+        _group(key, [(found.get(key), added) for found, added in sides], (one, other), colours)
         for key in both
     ]
     table = tag(
@@ -185,7 +185,7 @@ def _table(
 
 def _group(
     key: str,
-    sides: Sequence[tuple[Figures | None, figures.Beside]],
+    sides: Sequence[tuple[Figures | None, dict[str, float]]],
     comparisons: tuple[Comparison, Comparison],
     colours: dict[str, int],
 ) -> Html:
@@ -193,7 +193,7 @@ def _group(
     name = tag("th", figures.who(key, colours), colspan=4, scope="colgroup", role="cell")
     body: list[Html] = []
     differences = _differences(key, comparisons)
-    for rows in zip(*(_rows(found, beside) for found, beside in sides), strict=True):
+    for rows in zip(*(_rows(found, added) for found, added in sides), strict=True):
         label, metric = rows[0][0], rows[0][1]
         cells = [main for _, _, main in rows]
         if not any(cells):
@@ -216,12 +216,12 @@ def _group(
 
 
 def _rows(
-    found: Figures | None, beside: figures.Beside
+    found: Figures | None, added: dict[str, float]
 ) -> list[tuple[str, str | None, str | None]]:
     """Give each figure as its name, the metric it is compared by, and what to write."""
     return [
         (row.name, row.metric, row.main(found) if found else None)
-        for rows in figures.rows(beside).values()
+        for rows in figures.rows(added).values()
         for row in rows
     ]
 

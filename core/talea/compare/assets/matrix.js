@@ -189,6 +189,7 @@ function drawCell(cell, address, opened, open, longest) {
   const [mark, kind, words] = outcome(cell);
   const more = [
     cell.time === null ? null : seconds(cell.time),
+    cell.succeeded && cell.skipped ? `${cell.skipped} skipped` : null,
     cell.retried ? count(cell.retried, 'retry', 'retries') : null,
     cell.recovered ? `${cell.recovered} by fallback` : null,
     ...cell.wrong,
@@ -214,6 +215,7 @@ function outcome(cell) {
   if (!cell.reached) return ['·', 'rest', 'not reached'];
   if (cell.succeeded === cell.total) return ['✓', 'ok', `${cell.succeeded}/${cell.total}`];
   if (cell.skipped === cell.total) return ['–', 'rest', 'skipped'];
+  if (cell.succeeded + cell.skipped === cell.total) return ['✓', 'ok', `${cell.succeeded}/${cell.total}`];
   if (cell.succeeded) return ['!', 'part', `${cell.succeeded}/${cell.total}`];
   return cell.failed ? ['✗', 'no', `0/${cell.total}`] : ['–', 'rest', `0/${cell.total}`];
 }

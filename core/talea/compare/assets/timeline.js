@@ -148,7 +148,7 @@ function drawTimeline(run, shown, told, end, width) {
   const right = 14;
   const x = (time) => label + (Math.min(Math.max(time, 0), end) / end) * (width - label - right);
   const calls = load(run.spans.filter(({ kind }) => kind === 'model' || kind === 'tool').map((span) => [span.began, span.began + span.duration]));
-  const foot = calls.length ? row + 4 : 0;
+  const foot = most(calls) > 1 ? row + 4 : 0;
   const height = shown.length * row + foot + 22;
   const [hatch, defs] = hatching();
   const lines = ticks(0, end, narrow ? 4 : 8).map((time) => [
