@@ -3,7 +3,9 @@
 Every event has `time`, in seconds since the run began. Addresses are the full ones, with `#n` for
 a loop's iteration, as in `polish#1/brief`. A sink is any callable that takes an event; it is called
 on the run's event loop and must not block. A prompt or a secret is in no event; a sink whose
-attribute `content` is true is told besides what went into agents and tools, and what came out.
+attribute `content` is true is told besides what went into agents and tools, and what came out. One
+whose attribute `text` is false hears no `TextStreamed`: where no sink does, no model is asked to
+stream, which costs.
 """
 
 from __future__ import annotations

@@ -80,6 +80,9 @@ class Tracing:
     current for what it calls: the spans of a tool's own code are in the same trace.
     """
 
+    text = False
+    """No span holds pieces of answers, so none are streamed for it."""
+
     def __init__(
         self,
         provider: TracerProvider | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import talea
-from talea.events import TextStreamed
+from talea.events import Event, TextStreamed
 from talea.gateway.cassette import Fault, TokenUsage, ToolCall, Turn, load_cassette
 from talea.gateway.chat import Call
 from talea.gateway.server import Gateway
@@ -175,6 +175,31 @@ def test_text_that_streams_through_the_gateway_streams(model: Gateway) -> None:
         WAYS[0], meter=True, sinks=[lambda e: isinstance(e, TextStreamed) and pieces.append(e.text)]
     )
     assert "".join(pieces).count("Cats sleep.") == 1
+
+
+class _Deaf:
+    """A sink that wants no pieces of answers."""
+
+    text = False
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.heard.append(event)
+
+
+def test_models_stream_where_a_sink_hears_text_alone(model: Gateway) -> None:
+    deaf, hearing = _Deaf(), list[Event]()
+    run(WAYS[0], sinks=[deaf])
+    quiet = [seen.stream for seen in model.log]
+    run(WAYS[0], sinks=[deaf, hearing.append])
+    assert quiet
+    assert not any(quiet)
+    assert all(seen.stream for seen in model.log[len(quiet) :])
+    assert any(isinstance(event, TextStreamed) for event in hearing)
+    assert deaf.heard
+    assert not any(isinstance(event, TextStreamed) for event in deaf.heard)
 
 
 def test_a_record_that_cannot_be_written_is_noted_and_loses_nothing(

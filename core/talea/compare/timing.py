@@ -24,6 +24,9 @@ _ORDER: tuple[str, ...] = ("model", "tool", "waiting")
 class Watch:
     """A sink that keeps what a run's time is told by."""
 
+    text = False
+    """Models answer in one piece, as in a run to which nobody listens: to stream costs."""
+
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.retries = 0

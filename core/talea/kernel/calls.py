@@ -219,7 +219,7 @@ class Call:
         self.feedback = cell.feedback
         self.conversation = cell.conversation
         self.session = execution.session
-        self.streams = bool(execution.sinks)
+        self.streams = execution.streams
         self.failure: TaskError | None = None
         """What ends the attempt, kept in case the framework swallows it."""
         self.answer: str | None = None

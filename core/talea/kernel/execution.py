@@ -157,6 +157,11 @@ class Execution:
         """Pass on what went in and came out, to the sinks that ask for it alone."""
         self._tell(content, [sink for sink in self.sinks if getattr(sink, "content", False)])
 
+    @property
+    def streams(self) -> bool:
+        """Whether any sink hears pieces of answers, so that models are asked to stream them."""
+        return any(getattr(sink, "text", True) for sink in self.sinks)
+
     def record(self, event: Event) -> None:
         """Keep an event for the result, and pass it to the sinks."""
         self.ledger.append(event)
@@ -165,8 +170,9 @@ class Execution:
 
     def stream_text(self, address: str, agent: str, text: str) -> None:
         """Tell of a piece of an agent's answer."""
-        if self.sinks:
-            self.tell(TextStreamed(self.now, address, agent, text))
+        hearing = [sink for sink in self.sinks if getattr(sink, "text", True)]
+        if hearing:
+            self._tell(TextStreamed(self.now, address, agent, text), hearing)
 
     def tell_wait(self, address: str, began: float) -> None:
         """Tell of a wait for a place or for rates that has ended, where it was one."""
