@@ -62,8 +62,8 @@ def test_the_sample_is_answered():
         " on langgraph (5.22 ×) and 142 ms on crewai (38.7 ×).\n"
         "crewai needs most input tokens: 591 a run, against 227 on simple (2.60 ×).\n"
         "All 3 gave exactly the same outputs, though those of draft differ on the way.\n"
-        "langgraph emulates priorities; crewai holds back pydantic for crewai (not with"
-        " --isolate)."
+        "langgraph emulates priorities; crewai holds back pydantic in the environment they"
+        " share (not with --isolate)."
     )
 
 
@@ -261,6 +261,17 @@ def test_runs_that_were_to_fail_and_did_are_no_failures():
     assert told(every).startswith("Every run failed, as it should.")
 
 
+def test_what_several_emulate_is_said_once():
+    base = sample()
+    contenders = tuple(
+        one.model_copy(update={"emulated": {"retry": "x", "limits": "y"}, "held_back": ()})
+        for one in base.contenders
+    )
+    assert told(base.model_copy(update={"contenders": contenders})).endswith(
+        "\nsimple, langgraph and crewai emulate retry and limits."
+    )
+
+
 def test_what_is_held_back_is_said_once():
     base = sample()
     held = ("openai 2.30: crewai wants <3", "pydantic 2.11: litellm wants <2.12")
@@ -274,8 +285,8 @@ def test_what_is_held_back_is_said_once():
         }
     )
     assert told(comparison).endswith(
-        "; crewai was held back (by hand); crewai and litellm hold back openai and pydantic for"
-        " simple and langgraph (not with --isolate)."
+        "; crewai was held back (by hand); crewai and litellm hold back openai and pydantic in"
+        " the environment they share (not with --isolate)."
     )
 
 

@@ -152,3 +152,19 @@ def test_a_planted_regression_fails_the_build(
     told = capsys.readouterr().err
     assert "FAILED  simple: prompt characters:" in told
     assert "the workflow has changed" in told
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        (("--regress-on", "tokens"), "--regress-on has nothing to compare with"),
+        (("--fail-under", "150%"), "'150%' is more than there can be"),
+    ],
+    ids=["no baseline", "more than all"],
+)
+def test_gates_that_guard_nothing_are_refused_before_anything_runs(
+    talea: Talea, capsys: pytest.CaptureFixture[str], gates: tuple[str, str], said: str
+) -> None:
+    assert talea("-i", "topic=tea", "-o", "a.json", *gates) > 1
+    assert said in capsys.readouterr().err
+    assert not Path("a.json").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from talea.cli import FAILED, INTERRUPTED
 from talea.cli.options import tools_option
 from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
-from talea.cli.terminal import clean, say, stands_on_terminal, table
+from talea.cli.terminal import clean, say, stands_on_terminal, table, wrapped
 from talea.cli.words import seconds
 from talea.errors import UsageError
 from talea.settings import find_settings
@@ -21,7 +21,7 @@ from talea.settings import find_settings
 if TYPE_CHECKING:
     from talea.compare.gates import Gate
     from talea.compare.record import Comparison
-    from talea.compare.statistics import Summary
+    from talea.compare.statistics import Figures, Summary
 
 _WRITTEN = (".html", ".json", ".md", ".xml")
 
@@ -148,8 +148,12 @@ def compare(  # noqa: PLR0917 - click passes them by name
             )
         if not Path(out).absolute().parent.is_dir():
             raise UsageError(f"the folder of {out!r} does not exist")
+    if regress_on is not None and baseline is None:
+        raise UsageError(
+            "--regress-on has nothing to compare with", "name an earlier comparison with --baseline"
+        )
     held_to: dict[str, Any] = {
-        "fail_under": None if fail_under is None else read_share(fail_under),
+        "fail_under": None if fail_under is None else read_share(fail_under, most=1),
         "baseline": None if baseline is None else Comparison.read(baseline),
         "max_regression": read_share(max_regression),
         "regress_on": None if regress_on is None else read_measures(regress_on),
@@ -241,24 +245,49 @@ def _show(comparison: Comparison, summary: Summary) -> None:
     """Show the answer, and a table that fits a terminal."""
     from talea.compare.answer import answer
 
-    rows = [("FRAMEWORK", "OK", "MEDIAN", "MODEL", "TOOLS", "FRAMEWORK", "CPU", "MEMORY", "TOKENS")]
-    for one in summary.figures:
-        split = one.split
-        rows.append((
-            one.key,
-            f"{one.succeeded}/{one.runs}",
-            _time(one.duration and one.duration.p50),
-            _time(split and split.model),
-            _time(split and split.tool),
-            _time(split and split.framework),
-            _time(one.cpu and one.cpu.p50),
-            f"{(one.peak_memory or 0) / 1e6:.0f} MB",
-            f"{one.input_tokens or 0:,.0f}+{one.output_tokens or 0:,.0f}",
-        ))  # fmt: skip
-    click.echo(clean(table(rows)))
+    click.echo(clean(table(_rows(comparison, summary))))
     click.echo()
     for sentence in answer(comparison, summary):
-        click.echo(clean(sentence))
+        click.echo(wrapped(clean(sentence)))
+
+
+def _rows(comparison: Comparison, summary: Summary) -> Iterator[tuple[str, ...]]:
+    """Give the table's rows; columns of what no run has are left out."""
+    from talea.compare.answer import dollars
+
+    figures = summary.figures
+    checked = any(one.checks for one in figures)
+    columns: dict[str, Callable[[Figures], str]] = {
+        "FRAMEWORK": lambda one: one.key,
+        "PASSED" if checked else "OK": lambda one: (
+            f"{one.passed if checked else one.succeeded}/{one.runs}"
+        ),
+        "TIME": lambda one: _time(one.duration and one.duration.p50),
+        "MODEL": lambda one: _time(one.split and one.split.model),
+        "TOOLS": lambda one: _time(one.split and one.split.tool),
+        "WAITING": lambda one: _time(one.split and one.split.waiting),
+        "OVERHEAD": lambda one: _time(_overhead(one)),
+        "CPU": lambda one: _time(one.cpu and one.cpu.p50),
+        "MEMORY": lambda one: f"{one.peak_memory / 1e6:.0f} MB" if one.peak_memory else "-",
+        "TOKENS": lambda one: f"{one.input_tokens or 0:,.0f}+{one.output_tokens or 0:,.0f}",
+        "COST": lambda one: dollars(one.cost),
+    }
+    shown = {
+        "TOOLS": any(one.split and one.split.tool for one in figures),
+        "WAITING": any(one.split and one.split.waiting for one in figures),
+        "TOKENS": any(one.model_calls for one in figures),
+        "COST": any(one.cost for one in figures),
+    }
+    columns = {name: read for name, read in columns.items() if shown.get(name, True)}
+    yield tuple(columns)
+    yield from (tuple(read(one) for read in columns.values()) for one in figures)
+
+
+def _overhead(one: Figures) -> float | None:
+    """Give what a framework takes itself: without a model's time where that was measured apart."""
+    if one.overhead is not None:
+        return one.overhead.p50
+    return one.framework_seconds and one.framework_seconds.p50
 
 
 def _time(value: float | None) -> str:

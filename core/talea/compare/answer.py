@@ -396,39 +396,41 @@ def terms(comparison: Comparison) -> str:
         for one in comparison.contenders
         if one.refused is not None
     ]
+    part = [one for one in comparison.contenders if one.key in ran]
+    emulating = _grouped((names(one.emulated), one.key) for one in part if one.emulated)
     parts += [
-        f"{one.key} emulates {one_line(names(one.emulated), 100)}"
-        for one in comparison.contenders
-        if one.key in ran and one.emulated
+        f"{names(keys)} {'emulates' if len(keys) == 1 else 'emulate'} {one_line(what, 100)}"
+        for what, keys in emulating.items()
     ]
-    parts += _held_back([one for one in comparison.contenders if one.key in ran])
+    parts += _held_back(part)
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def _held_back(contenders: Iterable[Contender]) -> list[str]:
-    """Say once who holds back which packages for whom; a text of another form as it stands."""
-    held: dict[str, list[str]] = {}
-    packages: dict[str, None] = {}
-    holding: dict[str, None] = {}
-    for one in contenders:
-        for text in one.held_back:
-            match = _HELD.fullmatch(text)
-            if match:
-                packages[match[1]] = holding[match[2]] = None
-            held.setdefault("" if match else one_line(text, 100), []).append(one.key)
+def _held_back(contenders: Sequence[Contender]) -> list[str]:
+    """Say once who holds back which packages; texts of another form as they stand."""
+    found = [(text, one.key, _HELD.fullmatch(text)) for one in contenders for text in one.held_back]
+    other = _grouped((one_line(text, 100), key) for text, key, match in found if not match)
     told = [
         f"{names(keys)} {'was' if len(keys) == 1 else 'were'} held back ({why})"
-        for why, keys in held.items()
-        if why
+        for why, keys in other.items()
     ]
-    if packages:
+    known = [match for _, _, match in found if match]
+    if known:
+        packages, holding = (dict.fromkeys(match[group] for match in known) for group in (1, 2))
         verb = "holds" if len(holding) == 1 else "hold"
-        whom = names(dict.fromkeys(held[""]))
-        what = one_line(names(packages), 60)
         told.append(
-            f"{one_line(names(holding), 60)} {verb} back {what} for {whom} (not with --isolate)"
+            f"{one_line(names(holding), 60)} {verb} back {one_line(names(packages), 60)} in the"
+            " environment they share (not with --isolate)"
         )
     return told
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Put together the keys of which the same is to be said."""
+    groups: dict[str, list[str]] = {}
+    for what, key in pairs:
+        groups.setdefault(what, []).append(key)
+    return groups
 
 
 def _spread(one: Figures, metric: Timed) -> Spread | None:

@@ -59,7 +59,8 @@ class Rate(Frozen):
 
 
 class Difference(Frozen):
-    """How a figure compares with another's: `ratio` times it.
+    """How a figure compares with another's: `ratio` times it, which is the typical ratio within
+    pairs and need not be that of the two medians.
 
     `low` and `high` are the interval of the ratio. They are None where there is none to be had
     (too few pairs, or one sample each), and equal the ratio for counts that never vary. There is no
