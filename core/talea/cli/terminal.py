@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -80,8 +83,17 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def table(rows: list[tuple[str, ...]], indent: str = "") -> str:
+def wrapped(text: str) -> str:
+    """Break a line between words where a terminal would break it within one."""
+    if not _is_terminal(sys.stdout):
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def table(rows: Iterable[tuple[str, ...]], indent: str = "") -> str:
     """Set rows in columns; the last one runs on."""
+    rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -197,7 +197,8 @@ class Arena:
         """Say whether one can make a run; its process is started anew if it has ended."""
         if not seat.takes_part:
             return False
-        self.order.progress(f"{seat.key}: {case.id}, {what}")
+        which = f"{case.id}, " if len(self.order.cases) > 1 else ""
+        self.order.progress(f"{seat.key}: {which}{what}")
         if not seat.is_up:
             self._start(seat)
         return seat.is_up
