@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,19 @@ import pytest
 from pydantic import BaseModel
 
 from compare.browser import DESKTOP, PHONE, Open, Visit
-from compare.sample import BRIEF, TEXTS, many, sample
+from compare.sample import BRIEF, FRAMEWORKS, TEXTS, many, sample
 from talea import load
 from talea.compare import prompts
-from talea.compare.record import Comparison, Contender
+from talea.compare.record import (
+    Comparison,
+    Contender,
+    Overhead,
+    Problem,
+    Span,
+    Split,
+    Used,
+    Verdict,
+)
 from talea.compare.report import comparison_in, to_html
 from talea.drawing import draw_svg
 from talea.errors import UsageError
@@ -133,7 +143,142 @@ def test_what_a_framework_adds_is_counted_for_it_alone():
     assert added["crewai"] > 4 * 300 > 100 > added["simple"] == added["langgraph"]
 
 
+def test_what_a_model_said_later_is_not_the_workflows_own():
+    comparison = sample(cases=1, repeats=1, fails=False, output=echo)
+    run = comparison.of("crewai")[0]
+    reading = prompts.readings(comparison)[str(run.order)]
+    first = next(at for at, call in enumerate(run.calls) if call.address == "notes")
+    after = next(at for at, call in enumerate(run.calls) if call.address == "draft")
+    assert reading.added[first] > 300 > reading.added[after]
+
+
+def echo(task: str, framework: str, repeat: int) -> str:
+    """Give an output as a stand-in does: what it was asked."""
+    return " ".join(FRAMEWORKS[framework].added) + f" {task}"
+
+
+def test_long_texts_that_come_again_stand_in_a_page_once(show: Any):
+    def output(task: str, framework: str, repeat: int) -> Any:
+        long = f"{task} " + "word " * 10_000
+        return {"text 0": [long, "text 0", '"text 1', None]} if task == "notes" else long
+
+    comparison = sample(output=output, cases=1, repeats=4, fails=False)
+    page = to_html(comparison)
+    assert len(page) < len(comparison.model_dump_json()) / 5
+    assert Comparison.from_json(comparison_in(page, "report.html")) == comparison
+    visit = show(comparison)
+    visit.page.get_by_role("button", name="notes on crewai").click()
+    side = visit.page.locator("tr.opened .side").first
+    side.get_by_role("button", name="Show all").click()
+    shown = json.loads(side.locator("pre").text_content())
+    assert shown == output("notes", "crewai", 0)
+    assert visit.faults == []
+
+
+@pytest.mark.parametrize("number", ["", "x", "9", "1" * 5000])
+def test_a_page_whose_texts_are_not_there_is_refused(number: str):
+    comparison = sample(output=lambda *_: "word " * 30_000, cases=1, repeats=2, fails=False)
+    page = to_html(comparison).replace('"output":"text 0"', f'"output":"text {number}"')
+    with pytest.raises(UsageError, match="holds no comparison that can be read"):
+        comparison_in(page, "report.html")
+
+
 # In a browser.
+
+
+def test_what_decides_most_is_seen_before_the_table(show: Any):
+    page = show(sample(), java_script_enabled=False).page
+    gauges = page.locator(".gauge")
+    assert gauges.locator("h3").all_inner_texts() == [
+        "Runs that passed their checks",
+        "Duration of a run",
+        "In the framework itself",
+        "Before the first run import and compile",
+        "Peak memory",
+        "Cost of a run",
+    ]
+    assert gauges.first.locator("li").all_inner_texts()[2].split("\n") == ["crewai", "9 of 10"]
+    longest = "bars => bars.map(bar => bar.width.baseVal.value)"
+    widths = gauges.nth(4).locator("rect.framework").evaluate_all(longest)
+    assert widths == pytest.approx([100 * 71 / 318, 100 * 124 / 318, 100], abs=1)
+
+
+def test_overhead_is_told_where_models_were_asked_for_real(show: Any):
+    comparison = sample(fails=False)
+    overhead = tuple(
+        Overhead(
+            framework=key, case=case.id, repeat=repeat, duration=0.02 * at, cpu=0.01,
+            split=Split(framework=0.01 * at + 0.0001 * repeat),
+        )
+        for at, key in enumerate(("simple", "langgraph", "crewai"), 1)
+        for case in comparison.cases
+        for repeat in range(5)
+    )  # fmt: skip
+    live = comparison.settings.model_copy(update={"mode": "live", "recorded": "tapes"})
+    page = show(comparison.model_copy(update={"overhead": overhead, "settings": live})).page
+    gauge = page.locator(".gauge").filter(has_text="Overhead of the framework")
+    assert [line.split("\n")[1] for line in gauge.locator("li").all_inner_texts()] == [
+        "10.2 ms",
+        "20.2 ms",
+        "30.2 ms",
+    ]
+    row = page.locator("#summary tr").filter(has_text="Overhead: models and tools take no time")
+    assert row.locator(".main").all_inner_texts() == ["10.2 ms", "20.2 ms", "30.2 ms"]
+    assert "Recorded\ntapes" in page.locator("#setup .pairs").last.inner_text()
+
+
+def test_each_case_is_told_by_itself_where_there_are_several(show: Any):
+    page = show(sample()).page
+    rows = page.locator("#cases tbody tr")
+    assert rows.locator("th").all_inner_texts() == ["europe", "asia"]
+    assert [text.split()[:4] for text in rows.nth(1).locator("td").all_inner_texts()] == [
+        ["✓", "5", "of", "5"],
+        ["✓", "5", "of", "5"],
+        ["!", "4", "of", "5"],
+        ["same"],
+    ]
+    assert rows.nth(0).locator("td").nth(2).locator(".apart.worse").count() == 1
+    assert show(sample(cases=1)).page.locator("#cases").count() == 0
+
+
+def test_runs_that_failed_alike_are_told_together(show: Any):
+    comparison = sample(fails=False)
+    failed = tuple(
+        run.model_copy(
+            update={
+                "status": "failed",
+                "error": Problem(type="rate_limit", message="too many", address="draft"),
+            }
+        )
+        if run.framework == "crewai" or (run.framework == "simple" and not run.repeat)
+        else run
+        for run in comparison.runs
+    )
+    page = show(comparison.model_copy(update={"runs": failed})).page
+    assert page.locator(".failures li").all_inner_texts() == [
+        "simple: rate_limit at draft: too many\neurope, repeat 1; asia, repeat 1",
+        "crewai: rate_limit at draft: too many\nall 10 runs",
+    ]
+
+
+def test_a_comparison_without_success_has_no_empty_rows(show: Any):
+    comparison = sample(cases=1, repeats=2)
+    runs = tuple(run.model_copy(update={"status": "failed"}) for run in comparison.runs)
+    visit = show(comparison.model_copy(update={"runs": runs}))
+    words = visit.page.locator("#summary").inner_text()
+    assert "Time of a run" not in words
+    assert "Duration" not in words
+    assert visit.faults == []
+
+
+def test_a_comparison_that_was_cut_short_says_so_at_its_head(show: Any):
+    comparison = sample(fails=False)
+    cut = comparison.model_copy(
+        update={"runs": comparison.runs[:11], "notes": ("It was interrupted.",)}
+    )
+    page = show(cut).page
+    assert "11 of 30 (2 cases × 5 repeats)" in page.locator("header").inner_text()
+    assert "11 of 30 runs were made" in page.locator(".answer p").first.inner_text()
 
 
 def test_the_summary_and_its_table_are_there_without_scripts(show: Any):
@@ -284,6 +429,29 @@ def test_what_items_and_rounds_did_is_drawn_at_their_task(show: Any):
     assert plot.locator("path.earlier").count() == 1
 
 
+def test_items_of_a_map_have_rows_of_their_own_and_count_as_side_by_side(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    run = comparison.runs[0]
+    notes = run.tasks["notes"]
+    spans = tuple(
+        Span(kind=kind, address=f"notes[{at}]#0", began=at * 0.01 + begins, duration=0.1)
+        for at in range(11)
+        for kind, begins in (("model", 0.0), ("tool", 0.1))
+    )
+    only = run.model_copy(update={"tasks": {"notes": notes}, "spans": spans})
+    visit = show(comparison.model_copy(update={"runs": (only, *comparison.runs[1:])}))
+    chart = visit.page.locator("#timeline .chart").first
+    assert chart.locator("text.item").all_text_contents() == [f"↳ [{at}]" for at in range(11)]
+    assert chart.locator("rect.item").count() == 11
+    assert "up to 11 tasks at once" in chart.locator("h3").inner_text()
+    assert (
+        "Calls of models and tools at once: at most 11"
+        in chart.locator("title").all_text_contents()
+    )
+    assert "one task at a time" not in visit.page.locator("#timeline").inner_text()
+    assert visit.faults == []
+
+
 def test_a_task_may_be_called_as_what_objects_inherit(show: Any):
     names = {"notes": "constructor", "risks": "__proto__", "draft": "toString"}
     steps = tuple(
@@ -378,6 +546,18 @@ def test_checks_say_how_many_runs_passed(show: Any):
         "✓ 10 of 10",
         "! 9 of 10\nasia: the run failed",
     ]
+
+
+def test_what_a_judge_used_is_told_beside_the_frameworks(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    used = Used(model_calls=1, input_tokens=700, output_tokens=5, cost=0.002)
+    judged = Verdict(check="is neutral?", passed=True, used=used)
+    runs = tuple(run.model_copy(update={"verdicts": (judged,)}) for run in comparison.runs)
+    page = show(comparison.model_copy(update={"runs": runs})).page
+    assert page.locator("#checks caption").inner_text() == (
+        "How many runs passed each check. A model judged, in 3 calls with 2,100 tokens in and 15"
+        " out, $0.0060; that counts for no framework."
+    )
 
 
 def test_light_and_dark_follow_the_system_and_the_reader(show: Any):

@@ -6,10 +6,11 @@ beside this module add what can be searched, opened and drawn; they make element
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
-from talea.compare import figures, percase, prompts
+from talea.compare import figures, percase, prompts, sharing
 from talea.compare.agreement import Agreement
 from talea.compare.answer import answer, dollars, terms
 from talea.compare.background import colours_of, mode_of, setup, workflow
@@ -32,6 +33,7 @@ SCRIPTS = (
 _OPEN = 6
 """So many problems are seen without opening, and so many runs named of each."""
 _DATA = re.compile(r'<script type="application/json" id="comparison">([^<]*)</script>')
+_TEXTS = re.compile(r'<script type="application/json" id="texts">([^<]*)</script>')
 
 
 def to_html(comparison: Comparison) -> str:
@@ -43,6 +45,7 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
     """Make the report's page. `back` is the address of the list that it belongs to."""
     summary = summarise(comparison)
     kept = prompts.readings(comparison)
+    text, texts = sharing.share(comparison)
     reading = {
         "keys": [one.key for one in summary.figures],
         "agreement": _by_task(summary.agreement),
@@ -89,7 +92,8 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
             f"Made by talea {comparison.machine.talea}. All of the data is in this file.",
             class_="wide",
         ),
-        data("comparison", comparison.model_dump_json()),
+        data("texts", texts),
+        data("comparison", text),
         data("reading", reading),
         scripts=SCRIPTS,
     )
@@ -103,7 +107,13 @@ def comparison_in(html_text: str, name: str) -> str:
             f"{name} holds no comparison",
             "give what `talea compare --out` wrote: a report (.html) or its data (.json)",
         )
-    return found[1]
+    texts = _TEXTS.search(html_text)
+    if texts is None:
+        return found[1]
+    try:
+        return sharing.restore(found[1], json.loads(texts[1]))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{name} holds no comparison that can be read: {error}") from error
 
 
 def names_of(comparison: Comparison) -> str:

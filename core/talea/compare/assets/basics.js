@@ -1,14 +1,20 @@
 // What all parts share: the data, elements that are made of text alone, and how figures are written.
 
+const shared = embedded('texts');
 const comparison = embedded('comparison');
 const reading = embedded('reading');
 const keys = reading.keys;
 const LIMIT = 2000;
 
-/** Read data from the page. Its objects inherit nothing: a task may be called `constructor`. */
+/**
+ * Read data from the page. Its objects inherit nothing: a task may be called `constructor`. Long
+ * texts that come again stand beside it, by number.
+ */
 function embedded(id) {
-  return JSON.parse(document.getElementById(id).textContent, (_, value) =>
-    value === null || typeof value !== 'object' || Array.isArray(value) ? value : Object.assign(Object.create(null), value));
+  return JSON.parse(document.getElementById(id).textContent, (_, value) => {
+    if (typeof value === 'string') return id === 'comparison' && shared.texts.length && value.startsWith(shared.mark) ? shared.texts[value.slice(shared.mark.length)] : value;
+    return value === null || typeof value !== 'object' || Array.isArray(value) ? value : Object.assign(Object.create(null), value);
+  });
 }
 
 const UNSEEN =
