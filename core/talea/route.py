@@ -26,6 +26,8 @@ from talea.events import MeteredCall, Usage
 _SHORTEST_KEY = 8
 """A shorter one, such as `none` for a server that wants none, stands in values that hold no key."""
 
+_WHY = "prices come with talea[prices], for models that are listed there"
+
 if TYPE_CHECKING:
     from talea.gateway.account import Account
     from talea.gateway.cassette import Cassette
@@ -92,6 +94,19 @@ class Route:
     """What went wrong beside the run."""
     before: Usage = field(default_factory=Usage)
     """What a run that goes on had used when it was cut off."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wanted of the run that nobody can hold: a limit of costs that nobody knows."""
+        if self.documents[0].limits.max_cost is None or not self.wishes.asks_models:
+            return []
+        used = Usage(1, 1, 1)
+        models = {f"{one.provider}/{one.model}": cost_of(one, used) for one in _endpoints(self)}
+        return [
+            f"max_cost cannot hold calls of {name}, whose price is not known: {_WHY}"
+            for name, cost in models.items()
+            if cost is None
+        ]
 
     @contextmanager
     def open(self, run_id: str) -> Generator[OpenRoute]:

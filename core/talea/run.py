@@ -13,6 +13,7 @@ import asyncio
 import json
 import secrets
 import threading
+import warnings
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -93,6 +94,11 @@ class Prepared:
     result: Result | None = field(default=None, init=False)
     """What it came to; None until it has ended."""
     _root: Run | None = field(default=None, init=False)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What need not stop the run, and the caller should know of before."""
+        return self.route.warnings
 
     def stop(self) -> None:
         """End the run in order, as an interrupt by the user does; `run` then gives its result."""
@@ -301,9 +307,11 @@ async def arun(
     """Run a workflow; the settings are those of `prepare`.
 
     A failed run is a result, not an exception: ask `result.succeeded`, or call
-    `result.raise_for_failure()`. Raises what `prepare` raises.
+    `result.raise_for_failure()`. Raises what `prepare` raises; warns of a limit that cannot hold.
     """
-    return await prepare(workflow, inputs, **settings).run()
+    prepared = prepare(workflow, inputs, **settings)
+    _warn(prepared)
+    return await prepared.run()
 
 
 def run(
@@ -326,7 +334,9 @@ async def stream(
     """
     events: asyncio.Queue[Event] = asyncio.Queue()
     settings["sinks"] = [*settings.get("sinks", ()), events.put_nowait]
-    running = asyncio.ensure_future(prepare(workflow, inputs, **settings).run())
+    prepared = prepare(workflow, inputs, **settings)
+    _warn(prepared)
+    running = asyncio.ensure_future(prepared.run())
     try:
         while True:
             waiting = asyncio.ensure_future(events.get())
@@ -378,6 +388,11 @@ def lacks_of(plan: Plan, adapter: Adapter[Any], agents: Adapter[Any] | None = No
         for task, feature in plan.needs
         if feature in lacking
     ]
+
+
+def _warn(prepared: Prepared) -> None:
+    for text in prepared.warnings:
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _stop_on_failure(keeper: Keeper, root: Run) -> None:

@@ -765,3 +765,13 @@ def test_help_imports_click_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_a_limit_that_cannot_hold_is_told(talea: Talea) -> None:
+    Path("costly.yaml").write_text(
+        "talea: 1\nname: costly\nmodel: ollama/own\nlimits: {max_cost: 1}\nagents: {writer: {}}\n"
+        "tasks: {a: {agent: writer, prompt: Say A., when: false}}\n"
+    )
+    done = talea("run", "costly.yaml")
+    assert done.code == 0
+    assert "Warning: max_cost cannot hold calls of ollama/own" in done.err

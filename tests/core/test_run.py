@@ -254,3 +254,18 @@ def test_inputs_are_taken_as_json_data_of_the_runs_own() -> None:
     for data in (object(), {1, 2}, float("nan"), b"x", circle):
         with pytest.raises(talea.InputError, match="'data' is no JSON data"):
             talea.run(workflow, {"data": data})
+
+
+COSTLY = (
+    f"{HEAD}model: ollama/own-model\nlimits: {{max_cost: 1}}\nagents: {{writer: {{}}}}\n"
+    "tasks:\n  a: {agent: writer, prompt: Say A., when: false}\n"
+)
+
+
+def test_a_limit_that_cannot_hold_is_told_before_the_run() -> None:
+    with pytest.warns(UserWarning, match=r"max_cost cannot hold calls of ollama/own-model"):
+        assert talea.run(talea.loads(COSTLY)).succeeded
+    with pytest.warns(UserWarning, match="price is not known"):
+        assert events_of(talea.loads(COSTLY))
+    assert talea.run(talea.loads(COSTLY), offline=True).succeeded
+    assert talea.run(talea.loads(COSTLY.replace("max_cost", "max_tokens"))).succeeded

@@ -27,7 +27,7 @@ from talea.cli.options import (
     wishes_of,
 )
 from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
-from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json
+from talea.cli.terminal import can_be_asked, clean, say, stands_on_terminal, to_json, warn
 from talea.cli.words import answer_option, summarise, tell
 from talea.events import Event, Status
 from talea.ir import LANGUAGE_VERSION
@@ -176,6 +176,8 @@ class Watch:
 
     def run(self, prepared: Prepared, *, otel: bool) -> Result:
         """Run to the end; the first Ctrl-C ends the run in order, the second one at once."""
+        for text in prepared.warnings:
+            warn(text)
         with tracing(otel) as sink:
             prepared.sinks += [] if sink is None else [sink]
             return asyncio.run(self._run(prepared))
