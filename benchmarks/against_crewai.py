@@ -13,7 +13,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -37,14 +37,14 @@ def crewai(rounds: int) -> Iterator[Row]:
     """CrewAI's crews and flows of a workflow, against those that a user writes by hand."""
     if find_spec("crewai") is None or find_spec("talea_crewai") is None:
         return
-    with _alike():
+    with alike():
         yield from _times(rounds)
         yield from _agents(rounds)
         yield from _scheduling(rounds)
 
 
 @contextmanager
-def _alike() -> Iterator[None]:
+def alike() -> Iterator[None]:
     """Keep CrewAI from telling of its work, by network or by terminal, on both sides."""
     switches = {"CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "false"}
     before = dict(os.environ)
@@ -71,17 +71,17 @@ def _on_crewai(workflow: Any) -> Once:
     return once
 
 
-def _of_agents(tasks: dict[str, Any], url: str) -> Any:
+def _of_agents(tasks: dict[str, Any], url: str, tools: Sequence[str] = ()) -> Any:
     """Build a workflow of agent tasks, whose agents have the peers' roles."""
     from talea.ir import Workflow
 
     agents = {
-        role: {"role": role, "goal": goal, "backstory": backstory}
+        role: {"role": role, "goal": goal, "backstory": backstory, "tools": list(tools)}
         for role, goal, backstory in _ROLES
     }
     models = {"m": {"model": "local/m", "base_url": url}}
     data = {"name": "bench", "model": "m", "models": models, "agents": agents, "tasks": tasks}
-    return Workflow.model_validate(data)
+    return Workflow.model_validate({**data, "tools": {name: {} for name in tools}})
 
 
 # Times
@@ -137,11 +137,11 @@ def _agents(rounds: int) -> Iterator[Row]:
     """Ten agent tasks on a model that answers at once."""
     with served() as url:
         graph = SHAPES["chain"](10)
-        yield _compared("a Crew by hand: sequence", graph, url, _crew_each_time, rounds)
+        yield _compared("a Crew by hand: sequence", graph, url, crew_each_time, rounds)
         yield _compared("that, made once: sequence", graph, url, _crew_made_once, rounds, bar=None)
         for name in ("grid", "tree"):
             graph = SHAPES[name](10)
-            yield _compared(f"a Flow of Crews by hand: {name}", graph, url, _flow_of_crews, rounds)
+            yield _compared(f"a Flow of Crews by hand: {name}", graph, url, flow_of_crews, rounds)
         peer = _flow_of_crews_made_once
         yield _compared(f"that, Crews made once: {name}", graph, url, peer, rounds, bar=None)
 
@@ -155,13 +155,13 @@ def _compared(
     *,
     bar: float | None = 1.05,
 ) -> Row:
-    ours = _on_crewai(_notes(graph, url))
+    ours = _on_crewai(notes(graph, url))
     ratio, mine, theirs = asyncio.run(compare_awaited(ours, peer(graph, url), rounds))
     note = f"{mine / len(graph) * 1e3:.1f} ms a task, {theirs / len(graph) * 1e3:.1f}"
     return Row(f"{title}, {len(graph)}", ratio, bar, note=note)
 
 
-def _notes(graph: Graph, url: str) -> Any:
+def notes(graph: Graph, url: str, tools: Sequence[str] = ()) -> Any:
     """Build a workflow in which each task is given what those before it wrote."""
     tasks: dict[str, Any] = {}
     for i, dependencies in enumerate(graph):
@@ -171,7 +171,7 @@ def _notes(graph: Graph, url: str) -> Any:
             "expected_output": "A note.",
             "context": [f"t{d}" for d in dependencies],
         }
-    return _of_agents(tasks, url)
+    return _of_agents(tasks, url, tools)
 
 
 def _model(url: str) -> Any:
@@ -180,18 +180,19 @@ def _model(url: str) -> Any:
     return LLM(model="openai/m", base_url=url, api_key="none")
 
 
-def _agent(i: int, llm: Any) -> Any:
+def _agent(i: int, llm: Any, tools: Sequence[Any] = ()) -> Any:
     from crewai import Agent
 
     role, goal, backstory = _ROLES[i % len(_ROLES)]
-    return Agent(role=role, goal=goal, backstory=backstory, llm=llm, allow_delegation=False)
+    words = {"role": role, "goal": goal, "backstory": backstory}
+    return Agent(**words, llm=llm, tools=list(tools), allow_delegation=False)
 
 
-def _crew(size: int, llm: Any) -> Any:
+def _crew(size: int, llm: Any, tools: Sequence[Any] = ()) -> Any:
     """Write the sequence as a crew: an agent for each role."""
     from crewai import Crew, Process, Task
 
-    agents = [_agent(i, llm) for i in range(len(_ROLES))]
+    agents = [_agent(i, llm, tools) for i in range(len(_ROLES))]
     tasks: list[Any] = []
     for i in range(size):
         tasks.append(
@@ -205,12 +206,14 @@ def _crew(size: int, llm: Any) -> Any:
     return Crew(agents=agents, tasks=tasks, process=Process.sequential)
 
 
-def _crew_each_time(graph: Graph, url: str) -> Once:
-    """Make the crew for each run, as in CrewAI's templates; its model is made once."""
-    llm = _model(url)
+def crew_each_time(graph: Graph, url: str, functions: Sequence[Callable[..., Any]] = ()) -> Once:
+    """Make the crew for each run, as in CrewAI's templates; its model and tools are made once."""
+    from crewai.tools import tool
+
+    llm, tools = _model(url), [tool(function) for function in functions]
 
     async def once() -> None:
-        _checked(await _crew(len(graph), llm).akickoff())
+        _checked(await _crew(len(graph), llm, tools).akickoff())
 
     return once
 
@@ -235,7 +238,7 @@ def _step_crew(i: int, llm: Any) -> Any:
     return Crew(agents=[agent], tasks=[task])
 
 
-def _flow_of_crews(graph: Graph, url: str) -> Once:
+def flow_of_crews(graph: Graph, url: str) -> Once:
     """Write the graph as a flow, each step of which makes its crew, as in CrewAI's templates."""
     llm = _model(url)
     return _flow_of(graph, lambda i: _step_crew(i, llm))

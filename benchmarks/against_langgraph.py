@@ -188,7 +188,7 @@ def _agents_paired(
     by_name = {tool.__name__: tool for tool in tools}
     workflow = _of_agents(graph, url, tools=list(by_name))
     ours = _on_langgraph(workflow, _compiled(workflow), **by_name)
-    peer = _agents_by_hand(graph, url, tools)
+    peer = agents_by_hand(graph, url, tools)
     return _paired(f"{title}: chain", ours, peer, pairs, size=size, bar=bar)
 
 
@@ -216,7 +216,7 @@ def _of_agents(graph: Graph, url: str, tools: Sequence[str] = (), **more: Any) -
     )
 
 
-def _agents_by_hand(graph: Graph, url: str, tools: Sequence[Callable[..., Any]]) -> Once:
+def agents_by_hand(graph: Graph, url: str, tools: Sequence[Callable[..., Any]] = ()) -> Once:
     """Write a node for each note; the model and the agent are made once."""
     from langchain.agents import create_agent
     from langchain_core.tools import tool

@@ -22,7 +22,10 @@ Work = Callable[[], Any]
 
 @dataclass(slots=True, frozen=True)
 class Row:
-    """One figure. `bar` is None for one that is only told; `at_least` turns the bar around."""
+    """One figure. `bar` is None for one that is only told; `at_least` turns the bar around.
+
+    With `within`, it is to be so near to the bar on either side.
+    """
 
     name: str
     measured: float
@@ -30,13 +33,25 @@ class Row:
     unit: str = "×"
     note: str = ""
     at_least: bool = False
+    within: float | None = None
 
     @property
     def met(self) -> bool | None:
         """Say whether the bar is met; None without one."""
         if self.bar is None:
             return None
+        if self.within is not None:
+            return abs(self.measured - self.bar) <= self.within
         return self.measured >= self.bar if self.at_least else self.measured <= self.bar
+
+    @property
+    def aim(self) -> str:
+        """Say where it is to be; nothing without a bar."""
+        if self.bar is None:
+            return ""
+        if self.within is not None:
+            return f"{self.bar:g} ± {self.within:g}"
+        return f"{'≥' if self.at_least else '≤'} {self.bar:g}"
 
 
 def cpu(work: Work) -> float:

@@ -27,6 +27,7 @@ from typing import Any
 from against_crewai import crewai
 from against_langgraph import langgraph
 from balance import balance
+from comparing import comparing
 from journaling import journal
 from measuring import Row, compare, compare_awaited, cpu_awaited, memory, process_cpu, python
 from peers import compile_langgraph, noop, run_langgraph, run_task_group
@@ -233,6 +234,7 @@ ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
     "balance": balance,
     "langgraph": langgraph,
     "crewai": crewai,
+    "compare": comparing,
 }
 _WORDS = {True: "met", False: "NOT MET", None: ""}
 
@@ -252,16 +254,14 @@ def main() -> None:
         count = len(found)
         for row in ROWS[name](options.rounds):
             found.append(row)
-            sign = "≥" if row.at_least else "≤"
-            bar = "" if row.bar is None else f"{sign} {row.bar:g}"
             measured = f"{row.measured:.2f} {row.unit}"
-            print(f"  {row.name:<44}{measured:>20}  {bar:<8}{_WORDS[row.met]:<9}{row.note}")
+            print(f"  {row.name:<44}{measured:>20}  {row.aim:<9}{_WORDS[row.met]:<9}{row.note}")
         if len(found) == count:
             print("  not measured: what it needs is not installed")
     if options.json:
         rows = [
-            {"name": r.name, "measured": r.measured, "bar": r.bar, "unit": r.unit, "met": r.met}
-            | {"note": r.note}
+            {"name": r.name, "measured": r.measured, "bar": r.bar, "within": r.within}
+            | {"unit": r.unit, "met": r.met, "note": r.note}
             for r in found
         ]
         machine = {"python": platform.python_version(), "cpus": os.cpu_count()}

@@ -1,4 +1,4 @@
-"""The process in which one framework runs: `python -P -m talea.compare.worker DESCRIPTOR`.
+"""The process of one framework: `python -P -m talea.compare.worker DESCRIPTOR MARK`.
 
 It answers messages over the socket that it is given, one at a time, and prints nothing there that
 a framework or a tool could disturb. Once the comparison is gone, it ends.
@@ -12,6 +12,7 @@ import os
 import platform
 import queue
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -32,7 +33,7 @@ from talea.events import Failure, MeteredCall, Usage
 from talea.journal import unpin
 from talea.plan import Plan, make_plan
 from talea.result import Result, TaskResult, plain_address
-from talea.run import lacks_of, prepare
+from talea.run import Prepared, lacks_of, prepare
 from talea.tools import load_tools
 
 
@@ -115,16 +116,21 @@ class Worker:
         prepared = prepare(
             inputs=inputs, answers=answers, sinks=[watch], **self._settings, **settings
         )
-        gc.collect()
-        used = time.process_time()
-        result = asyncio.run(prepared.run())
-        used = time.process_time() - used
+        result, used = asyncio.run(_timed(prepared))
         return {"run": _tell(self._plan, result, watch, used)}
 
     def _check(self, function: str, value: Any) -> dict[str, Any]:
         """Have a function of the caller's judge a value."""
         passed, why = look(self._functions[function], value)
         return {"passed": passed, "why": why}
+
+
+async def _timed(prepared: Prepared) -> tuple[Result, float]:
+    """Make a run; give the CPU time it took besides, without that of making an event loop."""
+    gc.collect()
+    used = time.process_time()
+    result = await prepared.run()
+    return result, time.process_time() - used
 
 
 def _tell(plan: Plan, result: Result, watch: Watch, cpu: float) -> dict[str, Any]:
@@ -270,7 +276,8 @@ def main() -> None:
     """Answer messages until the comparison is gone."""
     end = socket.socket(fileno=int(sys.argv[1]))
     end.set_inheritable(False)  # A tool's own processes have no business there.
-    channel = Channel(end)
+    channel = Channel(end, sys.argv[2])
+    _end_with_parent()
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=partial(_listen, channel, messages), daemon=True).start()
     worker = Worker()
@@ -279,12 +286,25 @@ def main() -> None:
 
 
 def _listen(channel: Channel, messages: queue.SimpleQueue[Any]) -> None:
-    """Take messages in; end the process, whatever it does, once nobody is there any more."""
+    """Take messages in; once nobody is there any more, end the process, whatever it does, and what
+    it has started."""
     try:
         while True:
             messages.put(channel.receive())
     except Gone:
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process with the one that started it, where it can: code that never
+    lets another thread run, as that of an extension may, is not waited for."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 if __name__ == "__main__":
