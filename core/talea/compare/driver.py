@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import IO, Any
@@ -21,6 +23,8 @@ _CHUNK = 1 << 16
 _TOLD = 400
 _FAREWELL = 5.0
 """Seconds a process is given to end by itself."""
+_LAST_READ = 1.0
+"""Seconds to read what it printed; what it has started may hold its output open for ever."""
 
 
 class WorkerEnded(Exception):
@@ -33,24 +37,35 @@ class WorkerEnded(Exception):
 
 
 class Driver:
-    """One framework's process. What it prints is read all the time, so that it never waits."""
+    """One framework's process. What it prints is read all the time, so that it never waits.
+
+    Raises `WorkerEnded` where the Python cannot be started.
+    """
 
     def __init__(self, environment: Mapping[str, str], python: str | None = None) -> None:
+        mark = secrets.token_hex(8)
         here, there = socket.socketpair()
+        self._channel = Channel(here, mark)
+        executable = python or sys.executable
         with there:
-            number = there.fileno()
-            self._process = subprocess.Popen(  # noqa: S603 - talea itself, on a Python of the caller's
-                [python or sys.executable, "-P", "-m", "talea.compare.worker", str(number)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=dict(environment),
-                pass_fds=[number],
-                start_new_session=True,
-            )
-        self._channel = Channel(here)
+            number = str(there.fileno())
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - talea itself, on a Python of the caller's
+                    [executable, "-P", "-m", "talea.compare.worker", number, mark],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=dict(environment),
+                    pass_fds=[there.fileno()],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._channel.close()
+                why = f"{executable} cannot be started: {error.strerror}"
+                raise WorkerEnded("worker_died", why) from error
         self._said: deque[str] = deque()
         self._size = 0
+        self._over = False
         assert self._process.stdout is not None
         self._reader = threading.Thread(
             target=self._drain, args=(self._process.stdout,), daemon=True
@@ -64,9 +79,10 @@ class Driver:
 
     def ask(self, what: str, timeout: float, **given: Any) -> dict[str, Any]:
         """Send a message and wait for the answer. Raises `WorkerEnded`; then it is gone."""
+        until = time.monotonic() + timeout
         try:
-            self._channel.send({"do": what, "with": given})
-            return self._channel.receive(timeout)
+            self._channel.send({"do": what, "with": given}, timeout)
+            return self._channel.receive(until - time.monotonic())
         except Late:
             self.kill()
             raise WorkerEnded(
@@ -77,33 +93,46 @@ class Driver:
 
     def kill(self) -> None:
         """End the process, and all that it has started, at once."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill_group()
         self.close()
 
     def close(self) -> None:
-        """Let the process end, and make sure that it does."""
+        """Let the process end, and make sure that it does, with all that it has started."""
         self._channel.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_FAREWELL)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join(_FAREWELL)
+        self._kill_group()
+        self._process.wait()
+        self._reader.join(_LAST_READ)
+        self._over = True
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _last_words(self) -> str:
         """Say how the process ended, with the last of what it printed."""
         self.close()
         code = self._process.returncode
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        said = "".join(self._said).strip()[-_TOLD:]
+        how = f"with exit code {code}" if code >= 0 else f"by {_name_of(-code)}"
+        said = "".join(self._said).strip()
+        if len(said) > _TOLD:
+            # The first line that is whole, if any is.
+            said = said[-_TOLD:].partition("\n")[2].strip() or said[-_TOLD:]
         return f"its process ended {how}" + (f"; it said last: {said}" if said else "")
 
     def _drain(self, output: IO[bytes]) -> None:
         with output:
-            while more := os.read(output.fileno(), _CHUNK):
+            while (more := os.read(output.fileno(), _CHUNK)) and not self._over:
                 text = more.decode("utf-8", "replace")
                 self._said.append(text)
                 self._size += len(text)
                 while self._size > _KEPT and len(self._said) > 1:
                     self._size -= len(self._said.popleft())
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 from talea.compare.contenders import Entry, distribution_of
@@ -73,8 +74,8 @@ class Seat:
         if entry.python is not None:
             # What the caller's own environment adds is not for another one.
             environment = {k: v for k, v in environment.items() if k not in _OF_PYTHON}
-        self._driver = driver = Driver(environment, entry.python)
         try:
+            self._driver = driver = Driver(environment, entry.python)
             told = driver.ask(
                 "load",
                 STARTUP_TIMEOUT,
@@ -87,7 +88,7 @@ class Seat:
             self._driver = None
             self._note(refused=ended.message)
             return
-        refused = told.get("problem") or told.get("refused")
+        refused = told.get("problem") or told.get("refused") or _other_talea(told["versions"])
         if "startup" in told and self.contender.startup is None:
             self._note(startup=Startup.model_validate(told["startup"]))
         known = {name: told[name] for name in ("versions", "python", "emulated") if name in told}
@@ -141,10 +142,21 @@ def _failed(type: str, message: str) -> dict[str, Any]:
     return {"status": "failed", "error": {"type": type, "message": message}}
 
 
+def _other_talea(versions: Mapping[str, str]) -> str | None:
+    """Say that another version of talea is there, which may measure and tell other things."""
+    ours = metadata.version("talea")
+    theirs = versions["talea"]
+    return None if theirs == ours else f"it has talea {theirs}, but this comparison is by {ours}"
+
+
 def _held_back(entry: Entry, entries: Sequence[Entry]) -> list[str]:
     """Say what those that share an environment with one do to it."""
     if entry.isolated or entry.python is not None:
         return []
     own = distribution_of(entry.framework)
-    shared = {distribution_of(one.framework) for one in entries if not one.isolated}
+    shared = {
+        distribution_of(one.framework)
+        for one in entries
+        if not (one.isolated or one.python is not None)
+    }
     return held_back(own, sorted(shared - {own}))
