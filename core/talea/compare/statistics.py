@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
@@ -194,14 +194,15 @@ def summarise(comparison: Comparison) -> Summary:
     part = measured(comparison)
     reference = part[0].key if part else None
     shortest = _shortest_prompts(comparison)
-    agreement, by_case = _agreements(comparison)
+    runs = _runs(comparison)
+    agreement, by_case = _agreements(comparison, runs)
     return Summary(
         reference=reference,
         expected_runs=sum(_expected_runs(comparison, one) for one in part),
         figures=tuple(_figures(comparison, one, reference, shortest) for one in part),
         agreement=agreement,
         by_case=by_case,
-        cases=_cases(comparison, [one.key for one in part], reference),
+        cases=_cases(comparison, runs, [one.key for one in part], reference),
     )
 
 
@@ -285,12 +286,20 @@ def _values(comparison: Comparison, metric: Metric, key: str) -> dict[tuple[str,
     }
 
 
-def _cases(
-    comparison: Comparison, keys: Sequence[str], reference: str | None
-) -> dict[str, dict[str, CaseFigures]]:
+Runs = Mapping[tuple[str, str], Sequence[RunRecord]]
+"""By case and contender."""
+
+
+def _runs(comparison: Comparison) -> Runs:
     runs: defaultdict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for run in comparison.runs:
         runs[run.case, run.framework].append(run)
+    return runs
+
+
+def _cases(
+    comparison: Comparison, runs: Runs, keys: Sequence[str], reference: str | None
+) -> dict[str, dict[str, CaseFigures]]:
     compared = {
         key: {
             metric: against_by_case(comparison, key, reference, metric) for metric in CASE_METRICS
@@ -301,7 +310,7 @@ def _cases(
     return {
         case.id: {
             key: _case(
-                runs[case.id, key],
+                runs.get((case.id, key), ()),
                 {metric: found[case.id] for metric, found in compared.get(key, {}).items()},
             )
             for key in keys
@@ -472,9 +481,9 @@ def _task(records: Sequence[Task]) -> TaskFigures:
 
 
 def _agreements(
-    comparison: Comparison,
+    comparison: Comparison, runs: Runs
 ) -> tuple[dict[str, Agreement], dict[str, dict[str, Agreement]]]:
-    by_case = {case.id: _in_case(comparison, case) for case in comparison.cases}
+    by_case = {case.id: _in_case(comparison, case, runs) for case in comparison.cases}
     keys = [one.key for one in measured(comparison)]
     addresses = dict.fromkeys(
         [OUTPUTS, *(address for case in by_case.values() for address in case)]
@@ -486,12 +495,9 @@ def _agreements(
     return joined, by_case
 
 
-def _in_case(comparison: Comparison, case: Case) -> dict[str, Agreement]:
+def _in_case(comparison: Comparison, case: Case, every: Runs) -> dict[str, Agreement]:
     """Compare outputs in one case: of the workflow first, then of each task."""
-    runs = {
-        one.key: [run for run in comparison.of(one.key) if run.case == case.id]
-        for one in measured(comparison)
-    }
+    runs = {one.key: every.get((case.id, one.key), ()) for one in measured(comparison)}
     counts = {key: len(own) for key, own in runs.items()}
     repeatable = comparison.settings.mode != "live"
     outputs = {
