@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from compare.browser import DESKTOP, PHONE, Open
-from compare.sample import sample
+from compare.sample import TEXTS, sample
 from compare.test_report import HOSTILE, poisoned
 from talea.compare.record import Comparison, Used
 from talea.compare.shelf import Shelf
@@ -112,6 +112,47 @@ def test_a_file_is_read_again_when_it_has_changed(folder: Path):
     assert "other.json" not in after
 
 
+def test_a_file_that_goes_while_it_is_asked_for_is_told_of(folder: Path, server: Viewer):
+    shelf = server.shelf
+    listed = shelf.entries()
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "monday.json").symlink_to(folder / "nowhere.json")
+    assert len(listed) == 3
+    assert ask(server, "/report?name=monday.json")[0] == 404
+    assert "No comparisons are here yet" in ask(server)[1]
+    (folder / "monday.json").unlink()
+    folder.rmdir()
+    status, page, _ = ask(server)
+    assert status == 422
+    assert "cannot be read" in page
+
+
+@pytest.mark.parametrize(
+    ("search", "names"),
+    [
+        ("DATA", ["other.json"]),
+        ("brief crewai", ["tuesday.html", "monday.json"]),
+        ("2026-11-27", ["tuesday.html"]),
+        ("brief 2026-01", []),
+        (" ", ["tuesday.html", "monday.json", "other.json"]),
+    ],
+)
+def test_a_list_is_searched_by_file_workflow_framework_and_day(
+    folder: Path, search: str, names: list[str]
+):
+    assert [entry.name for entry in Shelf(folder).entries(search)] == names
+
+
+def test_what_failed_or_is_lacking_is_counted_in_the_list(folder: Path):
+    whole = sample()
+    cut = whole.model_copy(update={"runs": whole.runs[3:]})
+    (folder / "cut-short.json").write_text(cut.to_json(), encoding="utf-8")
+    found = {entry.name: entry for entry in Shelf(folder).entries()}
+    assert (found["cut-short.json"].failed, found["cut-short.json"].lacking) == (1, 3)
+    assert (found["other.json"].failed, found["other.json"].lacking) == (0, 0)
+
+
 def odd(folder: Path, name: str, **update: Any) -> None:
     """Write a comparison whose runs have a figure that no sum survives."""
     whole = sample(cases=1, repeats=2, fails=False)
@@ -122,7 +163,7 @@ def odd(folder: Path, name: str, **update: Any) -> None:
 def test_figures_that_make_no_sense_break_their_own_entry_alone(folder: Path):
     odd(folder, "odd.json", used=Used(input_tokens=10**400))
     found = {entry.name: entry.broken for entry in Shelf(folder).entries()}
-    assert found["odd.json"] == "its figures make no sense: OverflowError"
+    assert found["odd.json"] == "Its figures make no sense: OverflowError"
     assert found["monday.json"] is None
 
 
@@ -288,6 +329,50 @@ def test_two_stand_side_by_side_with_how_they_differ(
     notices = " ".join(page.locator(".notice").all_inner_texts())
     assert "Only A has langgraph, crewai." in notices
     assert visit.faults == []
+
+
+def test_many_comparisons_are_searched(browse: Open, folder: Path, server: Viewer):
+    assert browse(server.url, server.url).page.get_by_label("Search").count() == 0
+    text = (folder / "other.json").read_text(encoding="utf-8")
+    for number in range(8):
+        (folder / f"more{number}.json").write_text(text, encoding="utf-8")
+    visit = browse(server.url, server.url)
+    page = visit.page
+    page.get_by_label("Search").fill("<brief> tuesday")
+    page.get_by_role("button", name="Find").click()
+    assert "None of the comparisons has these words." in page.inner_text("main")
+    assert page.get_by_label("Search").input_value() == "<brief> tuesday"
+    page.get_by_label("Search").fill("brief tuesday")
+    page.get_by_role("button", name="Find").click()
+    assert page.locator(".shelf h2").all_inner_texts() == ["market-brief"]
+    page.get_by_role("link", name="All", exact=True).click()
+    assert page.locator(".shelf h2").count() == 11
+    assert visit.faults == []
+
+
+def test_outputs_that_differ_between_two_are_named(browse: Open, folder: Path, server: Viewer):
+    changed = sample(
+        output=lambda task, key, repeat: f"{task} anew" if task == "draft" else TEXTS[task]
+    )
+    (folder / "changed.json").write_text(changed.to_json(), encoding="utf-8")
+    page = browse(f"{server.url}sides?a=monday.json&b=changed.json", server.url).page
+    row = page.locator("tbody.group").first.locator("tr").last
+    assert row.locator("th").inner_text() == "Outputs"
+    assert row.locator("td").last.inner_text() == "same\ntasks that differ: draft"
+
+
+def test_comparisons_without_a_common_case_are_not_compared(
+    browse: Open, folder: Path, server: Viewer
+):
+    there = sample(cases=1)
+    cases = tuple(case.model_copy(update={"id": "elsewhere"}) for case in there.cases)
+    runs = tuple(run.model_copy(update={"case": "elsewhere"}) for run in there.runs)
+    moved = there.model_copy(update={"cases": cases, "runs": runs})
+    (folder / "moved.json").write_text(moved.to_json(), encoding="utf-8")
+    page = browse(f"{server.url}sides?a=monday.json&b=moved.json", server.url).page
+    assert "They have no case in common" in " ".join(page.locator(".notice").all_inner_texts())
+    row = page.locator("tbody.group").first.locator("tr").filter(has_text="Duration")
+    assert row.locator("td").last.inner_text() == "–"
 
 
 def test_other_machines_and_texts_are_pointed_out(browse: Open, folder: Path, server: Viewer):

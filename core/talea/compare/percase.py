@@ -77,7 +77,7 @@ def _row(case: str, found: Sequence[CaseFigures], metric: str, agreement: Agreem
         "tr",
         tag("th", case, scope="row", role="rowheader"),
         *(_cell(one, metric) for one in found),
-        tag("td", _outputs(agreement), role="cell", class_="agrees"),
+        tag("td", level(agreement), role="cell", class_="agrees"),
         role="row",
     )
 
@@ -102,7 +102,8 @@ def _cell(one: CaseFigures, metric: str) -> Html:
     )
 
 
-def _outputs(agreement: Agreement | None) -> Html | str:
+def level(agreement: Agreement | None) -> Html | str:
+    """Say how far outputs agree."""
     if agreement is None:
         return "–"
     words, kind = _LEVELS[agreement.level]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from talea.compare.answer import answer
+from talea.compare.answer import answer, terms
 from talea.compare.background import mode_of
 from talea.compare.record import Comparison
 from talea.compare.statistics import summarise
@@ -26,7 +26,11 @@ class Entry:
     keys: tuple[str, ...] = ()
     mode: str = ""
     runs: int = 0
+    failed: int = 0
+    lacking: int = 0
+    """Runs that were not made, as the comparison was cut short."""
     answer: tuple[str, ...] = ()
+    """Without the terms on which frameworks took part."""
     broken: str | None = None
 
 
@@ -39,13 +43,16 @@ class Shelf:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._known: dict[str, tuple[tuple[int, int], Entry]] = {}
-        self.entries()
+        list(self._paths())
 
-    def entries(self) -> list[Entry]:
-        """List the files, the last comparison first, and those that are broken at the end."""
+    def entries(self, search: str = "") -> list[Entry]:
+        """List the files, the last comparison first, and those that are broken at the end; only
+        those of which file, workflow, a framework or the day holds the words, if there are any."""
         found = {path.name: self._entry(path) for path in self._paths()}
         self._known = {name: self._known[name] for name in found if name in self._known}
-        return sorted(found.values(), key=lambda one: (one.began, one.name), reverse=True)
+        ordered = sorted(found.values(), key=lambda one: (one.began, one.name), reverse=True)
+        words = search.lower().split()
+        return [one for one in ordered if all(word in _searched(one) for word in words)]
 
     def read(self, name: str) -> Comparison:
         """Read a comparison by the name of its file. Raises `KeyError` for a name that the folder
@@ -68,7 +75,7 @@ class Shelf:
             stat = path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size)
         except OSError as error:
-            return Entry(path.name, broken=f"cannot be read: {error.strerror}")
+            return Entry(path.name, broken=f"This cannot be read: {error.strerror}")
         known = self._known.get(path.name)
         if known is None or known[0] != stamp:
             known = stamp, _describe(path)
@@ -76,8 +83,16 @@ class Shelf:
         return known[1]
 
 
+def _searched(one: Entry) -> str:
+    return " ".join((one.name, one.workflow, one.began, one.mode, *one.keys)).lower()
+
+
 def _read(path: Path) -> Comparison:
-    if path.stat().st_size > _LARGEST:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if size > _LARGEST:
         raise UsageError(f"{path.name} is larger than {_LARGEST // 2**20} MiB")
     return Comparison.read(path)
 
@@ -85,11 +100,13 @@ def _read(path: Path) -> Comparison:
 def _describe(path: Path) -> Entry:
     try:
         comparison = _read(path)
-        told = answer(comparison, summarise(comparison))
+        summary = summarise(comparison)
+        small = terms(comparison)
+        told = [words for words in answer(comparison, summary) if words != small]
     except UsageError as error:
-        return Entry(path.name, broken=error.message)
+        return Entry(path.name, broken=error.message.replace(str(path), "This"))
     except Exception as error:  # noqa: BLE001 - a stranger's figures may break any sum
-        return Entry(path.name, broken=f"its figures make no sense: {type(error).__name__}")
+        return Entry(path.name, broken=f"Its figures make no sense: {type(error).__name__}")
     return Entry(
         path.name,
         comparison.outline.name,
@@ -97,5 +114,7 @@ def _describe(path: Path) -> Entry:
         tuple(one.key for one in comparison.contenders),
         mode_of(comparison),
         len(comparison.runs),
+        sum(not run.succeeded for run in comparison.runs),
+        max(0, summary.expected_runs - len(comparison.runs)),
         tuple(told),
     )

@@ -6,36 +6,76 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from talea.compare import figures, prompts
+from talea.compare.agreement import Agreement
 from talea.compare.background import colours_of, mode_of
-from talea.compare.estimates import Difference
 from talea.compare.page import Html, Page, counted, document, header, join, tag, title
+from talea.compare.percase import level
 from talea.compare.record import Comparison, Contender
 from talea.compare.shelf import Entry
-from talea.compare.statistics import Figures, against, summarise
+from talea.compare.statistics import OUTPUTS, Figures, Summary, summarise
 
 Named = tuple[str, Comparison]
+_FEW = 8
+"""So many files are found without a search."""
 
 
-def make_list(folder: str, entries: Sequence[Entry]) -> Page:
-    """List a folder's comparisons, to read one or to choose two."""
+def make_list(folder: str, entries: Sequence[Entry], search: str = "") -> Page:
+    """List a folder's comparisons, to read one or to choose two. `search` is what found them."""
     whole = [entry for entry in entries if entry.broken is None]
-    body = tag(
+    broken = len(entries) - len(whole)
+    facts = {"Comparisons": f"{len(whole):,}"} | ({"Broken files": f"{broken:,}"} if broken else {})
+    return document(
+        f"Comparisons in {folder}",
+        header("Comparisons", folder, None, facts),
+        tag(
+            "main",
+            _search(search) if search or len(entries) > _FEW else None,
+            _shelf(entries, whole) if entries else _nothing(search),
+            class_="wide stack",
+            id="main",
+        ),
+        forms=True,
+    )
+
+
+def _shelf(entries: Sequence[Entry], whole: Sequence[Entry]) -> Html:
+    listed = tag(
         "ul",
         *(_broken(entry) if entry.broken else _item(entry, whole) for entry in entries),
         class_="shelf",
     )
     choose = tag("div", tag("button", "Show A and B side by side", type="submit"), class_="bottom")
-    nothing = tag("p", "No comparisons are here: `talea compare --out` writes one.", class_="soft")
-    inside = (
-        tag("form", body, choose if len(whole) > 1 else None, action="/sides", method="get")
-        if entries
-        else nothing
+    return tag("form", listed, choose if len(whole) > 1 else None, action="/sides", method="get")
+
+
+def _search(search: str) -> Html:
+    field = tag(
+        "div",
+        tag("label", "Search", for_="search"),
+        tag(
+            "input",
+            type="search",
+            id="search",
+            name="search",
+            value=search or None,
+            placeholder="Workflow, framework, file, day",
+        ),
+        class_="field",
     )
-    return document(
-        f"Comparisons in {folder}",
-        header("Comparisons", folder, None, {"Here": counted(len(whole), "comparison")}),
-        tag("main", inside, class_="wide", id="main"),
-        forms=True,
+    every = tag("a", "All", href="/", class_="small") if search else None
+    find = tag("button", "Find", type="submit")
+    return tag("form", field, find, every, action="/", method="get", class_="controls")
+
+
+def _nothing(search: str) -> Html:
+    if search:
+        return tag("p", "None of the comparisons has these words.", class_="soft card pad")
+    return tag(
+        "div",
+        tag("p", "No comparisons are here yet. This makes one:"),
+        tag("pre", "talea compare FILE --out report.html", tabindex=0),
+        tag("p", "Then load this page again.", class_="soft small"),
+        class_="card pad stack",
     )
 
 
@@ -50,18 +90,23 @@ def _item(entry: Entry, whole: Sequence[Entry]) -> Html:
         ", ".join(entry.keys),
         entry.mode,
         counted(entry.runs, "run"),
+        entry.name,
+    ]
+    chips = [
+        tag("span", f"{entry.failed} failed", class_="chip bad") if entry.failed else None,
+        tag("span", f"{entry.lacking} not made", class_="chip odd") if entry.lacking else None,
     ]
     pick = [_radio(side, entry, whole) for side in ("A", "B")] if len(whole) > 1 else []
+    first, *rest = entry.answer or ("",)
     return tag(
         "li",
         tag(
             "div",
             tag("h2", tag("a", entry.workflow, href=address(entry.name))),
-            tag("p", *(join(tag("span", fact), " ") for fact in facts), class_="facts"),
+            tag("p", *(join(tag("span", fact), " ") for fact in facts), *chips, class_="facts"),
         ),
         tag("div", *pick, class_="pick"),
-        tag("p", " ".join(entry.answer), class_="told"),
-        tag("p", entry.name, class_="soft small"),
+        tag("p", tag("b", first), " ", *(f"{one} " for one in rest), class_="told"),
         class_="card pad",
     )
 
@@ -134,6 +179,8 @@ def _warnings(one: Comparison, other: Comparison, both: Sequence[str]) -> list[s
         told.append("The workflow is not the same text in both.")
     if one.settings.mode != other.settings.mode:
         told.append(f"A had {mode_of(one)}, B {mode_of(other)}.")
+    if not {case.id for case in one.cases} & {case.id for case in other.cases}:
+        told.append("They have no case in common: their figures stand here, and are not compared.")
     for side, mine, its in (("A", one, other), ("B", other, one)):
         cases = {case.id for case in mine.cases} - {case.id for case in its.cases}
         if cases:
@@ -192,14 +239,16 @@ def _group(
     """Make the rows of a framework: each figure of both, and how they differ."""
     name = tag("th", figures.who(key, colours), colspan=4, scope="colgroup", role="cell")
     body: list[Html] = []
-    differences = _differences(key, comparisons)
+    joined = _joined(key, comparisons)
+    differences = joined.of("b").against if len(joined.figures) > 1 else {}
     for rows in zip(*(_rows(found, added) for found, added in sides), strict=True):
         label, metric = rows[0][0], rows[0][1]
         cells = [main for _, _, main in rows]
         if not any(cells):
             continue
         found = differences.get(metric or "")
-        told = tag("span", found.words, class_=figures.kind(found)) if found and all(cells) else "–"
+        known = found if found and found.verdict != "unknown" and all(cells) else None
+        told = tag("span", known.words, class_=figures.kind(known)) if known else "–"
         body.append(
             tag(
                 "tr",
@@ -212,7 +261,36 @@ def _group(
                 role="row",
             )
         )
-    return tag("tbody", tag("tr", name, role="row"), *body, class_="group", role="rowgroup")
+    return tag(
+        "tbody",
+        tag("tr", name, role="row"),
+        *body,
+        _outputs(joined.agreement),
+        class_="group",
+        role="rowgroup",
+    )
+
+
+def _outputs(agreement: dict[str, Agreement]) -> Html | None:
+    """Say whether the outputs are the same in both, and which tasks' are not."""
+    whole = agreement[OUTPUTS]
+    if whole.level == "none":
+        return None
+    apart = [name for name, one in agreement.items() if one.level in {"structural", "different"}]
+    tasks = ", ".join(name for name in apart if name != OUTPUTS)
+    return tag(
+        "tr",
+        tag("th", "Outputs", scope="row", role="rowheader"),
+        tag("td", role="cell"),
+        tag("td", role="cell"),
+        tag(
+            "td",
+            level(whole),
+            tag("span", f"tasks that differ: {tasks}", class_="more") if tasks else None,
+            role="cell",
+        ),
+        role="row",
+    )
 
 
 def _rows(
@@ -226,7 +304,7 @@ def _rows(
     ]
 
 
-def _differences(key: str, comparisons: tuple[Comparison, Comparison]) -> dict[str, Difference]:
+def _joined(key: str, comparisons: tuple[Comparison, Comparison]) -> Summary:
     """Compare a framework with itself: as if it were two that took part in one comparison."""
     one, other = comparisons
     joined = one.model_copy(
@@ -237,6 +315,13 @@ def _differences(key: str, comparisons: tuple[Comparison, Comparison]) -> dict[s
                 for side, comparison in (("a", one), ("b", other))
                 for run in comparison.of(key)
             ),
+            "overhead": tuple(
+                run.model_copy(update={"framework": side})
+                for side, comparison in (("a", one), ("b", other))
+                for run in comparison.overhead
+                if run.framework == key
+            ),
+            "cases": tuple({case.id: case for case in (*one.cases, *other.cases)}.values()),
         }
     )
-    return against(joined, "b", "a")
+    return summarise(joined)

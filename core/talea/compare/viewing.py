@@ -120,8 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing of requests: they are the reader's own."""
 
 
-def _list(shelf: Shelf, _query: Mapping[str, str]) -> Page:
-    return make_list(str(shelf.folder), shelf.entries())
+def _list(shelf: Shelf, query: Mapping[str, str]) -> Page:
+    search = query.get("search", "")
+    return make_list(str(shelf.folder), shelf.entries(search), search)
 
 
 def _report(shelf: Shelf, query: Mapping[str, str]) -> Page:
