@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import click
 from talea.cli import FAILED, INTERRUPTED
 from talea.cli.options import tools_option
 from talea.cli.reading import check_answers, read_inputs, read_pairs, read_workflow
-from talea.cli.terminal import clean, say, stands_on_terminal, table, wrapped
+from talea.cli.terminal import clean, fits, say, stands_on_terminal, table, wrapped
 from talea.cli.words import seconds
 from talea.errors import UsageError
 from talea.settings import find_settings
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from talea.compare.statistics import Figures, Summary
 
 _WRITTEN = (".html", ".json", ".md", ".xml")
+_SHOWN = 0.001
+"""Seconds from which on a part of a run's time has a column."""
+_SPARED = ("CPU", "MODEL", "WAITING", "MEMORY", "TOOLS")
+"""Columns that a narrow terminal goes without, the first one first."""
 
 
 @click.command()
@@ -245,19 +249,28 @@ def _show(comparison: Comparison, summary: Summary) -> None:
     """Show the answer, and a table that fits a terminal."""
     from talea.compare.answer import answer
 
-    click.echo(clean(table(_rows(comparison, summary))))
+    click.echo(clean(_table(summary)))
     click.echo()
     for sentence in answer(comparison, summary):
         click.echo(wrapped(clean(sentence)))
 
 
-def _rows(comparison: Comparison, summary: Summary) -> Iterator[tuple[str, ...]]:
-    """Give the table's rows; columns of what no run has are left out."""
+def _table(summary: Summary) -> str:
+    """Give the table: without columns that say nothing, and no wider than the terminal."""
+    columns = _columns(summary.figures)
+    for name in _SPARED:
+        shown = table([tuple(columns), *zip(*columns.values(), strict=True)])
+        if fits(shown):
+            break
+        columns.pop(name, None)
+    return table([tuple(columns), *zip(*columns.values(), strict=True)])
+
+
+def _columns(figures: Sequence[Figures]) -> dict[str, list[str]]:
     from talea.compare.answer import dollars
 
-    figures = summary.figures
     checked = any(one.checks for one in figures)
-    columns: dict[str, Callable[[Figures], str]] = {
+    read: dict[str, Callable[[Figures], str]] = {
         "FRAMEWORK": lambda one: one.key,
         "PASSED" if checked else "OK": lambda one: (
             f"{one.passed if checked else one.succeeded}/{one.runs}"
@@ -272,15 +285,13 @@ def _rows(comparison: Comparison, summary: Summary) -> Iterator[tuple[str, ...]]
         "TOKENS": lambda one: f"{one.input_tokens or 0:,.0f}+{one.output_tokens or 0:,.0f}",
         "COST": lambda one: dollars(one.cost),
     }
-    shown = {
-        "TOOLS": any(one.split and one.split.tool for one in figures),
-        "WAITING": any(one.split and one.split.waiting for one in figures),
+    says = {
+        "TOOLS": any(one.split and one.split.tool >= _SHOWN for one in figures),
+        "WAITING": any(one.split and one.split.waiting >= _SHOWN for one in figures),
         "TOKENS": any(one.model_calls for one in figures),
         "COST": any(one.cost for one in figures),
     }
-    columns = {name: read for name, read in columns.items() if shown.get(name, True)}
-    yield tuple(columns)
-    yield from (tuple(read(one) for read in columns.values()) for one in figures)
+    return {name: [*map(give, figures)] for name, give in read.items() if says.get(name, True)}
 
 
 def _overhead(one: Figures) -> float | None:

@@ -85,10 +85,18 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def wrapped(text: str) -> str:
     """Break a line between words where a terminal would break it within one."""
-    if not _is_terminal(sys.stdout):
+    if fits(text):
         return text
-    width = shutil.get_terminal_size().columns
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, _width(), break_long_words=False, break_on_hyphens=False)
+
+
+def fits(text: str) -> bool:
+    """Say whether no line is wider than the terminal of standard output, if that is one."""
+    return not _is_terminal(sys.stdout) or max(map(len, text.split("\n"))) <= _width()
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def table(rows: Iterable[tuple[str, ...]], indent: str = "") -> str:
