@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 from talea import ir
@@ -140,7 +141,9 @@ def _places_of(
             file = inspect.getsourcefile(function)
         except TypeError:
             file = None
-        if file is None or "<" in place:
+        # A notebook's cell has the name of a file that is not there.
+        is_there = file is not None and Path(file).exists()
+        if not file or not is_there or "<" in place or isinstance(function, MethodType):
             raise UsageError(
                 f"the tool {name!r} stands in no file by a name of its own, and a framework's"
                 " process could not import it",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from talea import plugins
 from talea.errors import UsageError
@@ -47,16 +50,16 @@ def read_entries(
     ready = [name for name, info in known.items() if info.status is PluginStatus.READY]
     if not (names or ready or requirements):
         raise UsageError("no framework is installed", "pip install talea-simple")
-    for name, text in requirements:
-        if not _REQUIREMENT.fullmatch(text):
-            raise UsageError(
-                f"{text!r} is no requirement of a package", f'--with "{name}={name}==1.2.*"'
-            )
+    _check_requirements(requirements)
+    given = _read_pythons(pythons)
+    asked = dict.fromkeys([*given, *(name for name, _ in requirements)])
+    if both := next((name for name, _ in requirements if name in given), None):
+        raise UsageError(
+            f"{both!r} is given a Python, which has what it has, and something to be tried with",
+            "leave one of them out",
+        )
     entries: list[Entry] = []
-    given = dict(pythons)
-    for entry in map(
-        _read, names or list(dict.fromkeys([*ready, *(one for one, _ in requirements)]))
-    ):
+    for entry in map(_read, names or list(dict.fromkeys([*ready, *asked]))):
         tried = [text for name, text in requirements if name == entry.framework]
         if entry.framework in given:
             entries.append(replace(entry, python=given[entry.framework], isolated=False))
@@ -64,19 +67,44 @@ def read_entries(
             entries += [replace(entry, isolated=True, requirements=(text,)) for text in tried]
         else:
             entries.append(replace(entry, isolated=isolate))
-    unused = {*given, *(name for name, _ in requirements)} - {one.framework for one in entries}
+    unused = asked.keys() - {one.framework for one in entries}
     if unused:
         raise UsageError(f"{min(unused)!r} takes no part", f"add -f {min(unused)}")
     keys = [f"{entry.key}@{'@'.join(entry.requirements)}" for entry in entries]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageError(f"{twice!r} is to take part twice", "name each once")
     for entry in entries:
-        if entry.isolated or entry.python is not None:
+        if entry.python is not None:
             continue  # What is installed there is seen there.
-        plugins.get_adapter(entry.framework, to_run=True)
-        if entry.agents is not None:
-            plugins.get_adapter(entry.agents, to_run=True)
+        for name in filter(None, (entry.framework, entry.agents)):
+            # A name that nobody knows makes up no package to be installed: it might be anybody's.
+            if not entry.isolated or name not in known:
+                plugins.get_adapter(name, to_run=True)
     return entries
+
+
+def _check_requirements(requirements: Sequence[tuple[str, str]]) -> None:
+    for name, text in requirements:
+        if not _REQUIREMENT.fullmatch(text):
+            raise UsageError(
+                f"{text!r} is no requirement of a package", f'--with "{name}={name}==1.2.*"'
+            )
+
+
+def _read_pythons(pythons: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Give the Python of each framework that has one of its own."""
+    found: dict[str, str] = {}
+    for name, text in pythons:
+        if name in found:
+            raise UsageError(f"{name!r} is given two Pythons", "name each framework once")
+        path = os.path.expanduser(text)
+        python = shutil.which(path) if path else None
+        if python is None:
+            inside = Path(path, "bin", "python")
+            better = inside if path and inside.exists() else "/path/to/environment/bin/python"
+            raise UsageError(f"there is no Python at {text!r}", f"--python {name}={better}")
+        found[name] = python
+    return found
 
 
 def distribution_of(framework: str) -> str:

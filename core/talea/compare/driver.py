@@ -16,7 +16,10 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from talea.compare.channel import Channel, Gone, Late
+from talea.errors import UsageError
 
+IMPORTING = "TALEA_COMPARE_IMPORTING"
+"""Stands in the environment of a framework's process while it imports the caller's files."""
 _KEPT = 20_000
 """Characters of what a process prints that are kept: the last ones, to tell why it ended."""
 _CHUNK = 1 << 16
@@ -39,10 +42,16 @@ class WorkerEnded(Exception):
 class Driver:
     """One framework's process. What it prints is read all the time, so that it never waits.
 
-    Raises `WorkerEnded` where the Python cannot be started.
+    Raises `WorkerEnded` where the Python cannot be started, and `UsageError` in the middle of an
+    import for another one, which would start a third, and so on.
     """
 
     def __init__(self, environment: Mapping[str, str], python: str | None = None) -> None:
+        if IMPORTING in os.environ:
+            raise UsageError(
+                "a file of tools compares frameworks when it is imported, as each of them does",
+                'put what it does under `if __name__ == "__main__":`',
+            )
         mark = secrets.token_hex(8)
         here, there = socket.socketpair()
         self._channel = Channel(here, mark)

@@ -21,6 +21,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from talea.compare.contenders import Entry, distribution_of
@@ -87,31 +88,42 @@ def _made(requirements: tuple[str, ...]) -> Path:
     told = json.dumps([sys.version_info[:2], sys.base_prefix, requirements])
     folder = _cache() / hashlib.sha256(told.encode()).hexdigest()[:16]
     python = folder / "bin" / "python"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        if not (folder / _COMPLETE).exists():
-            base = getattr(sys, "_base_executable", sys.executable)
-            _uv("venv", "--quiet", "--clear", "--python", base, str(folder))
-            _uv("pip", "install", "--quiet", "--python", str(python), *_as_arguments(requirements))
-            (folder / _COMPLETE).write_text("\n".join(requirements) + "\n")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder) as lock:
+            # The Python that it was made with may have gone since.
+            if not ((folder / _COMPLETE).exists() and python.exists()):
+                base = getattr(sys, "_base_executable", sys.executable)
+                _uv("venv", "--quiet", "--clear", "--python", base, str(folder), lock=lock)
+                given = ["pip", "install", "--quiet", "--python", str(python)]
+                _uv(*given, *_as_arguments(requirements), lock=lock)
+                (folder / _COMPLETE).write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"an environment cannot be made in {folder.parent}: {error.strerror}",
+            "XDG_CACHE_HOME names another folder for it",
+        ) from error
     return python
 
 
 def _as_arguments(requirements: Sequence[str]) -> list[str]:
-    return [
-        part for one in requirements for part in (["-e", one] if one.startswith(os.sep) else [one])
-    ]
+    """Give uv's arguments for requirements; a checkout is used as it stands, edits included."""
+    return [part for one in requirements for part in (["-e", one] if Path(one).is_dir() else [one])]
 
 
-def _uv(*arguments: str) -> None:
-    """Have uv do something, by the user's settings and by no project's."""
+def _uv(*arguments: str, lock: int) -> None:
+    """Have uv do something, by the user's settings and by no project's. It holds the lock as well:
+    should this process be killed, nobody else begins before uv has ended."""
     with tempfile.TemporaryDirectory(prefix="talea-") as nowhere:
         done = subprocess.run(  # noqa: S603 - the caller's own requirements
             [_find_uv(), *arguments],
             cwd=nowhere,
             env={name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
+            pass_fds=[lock],
             check=False,
         )
     if done.returncode:
@@ -133,11 +145,11 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Let nobody else make the same environment at the same time."""
+def _alone(folder: Path) -> Generator[int]:
+    """Let nobody else make the same environment at the same time; give the lock's descriptor."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def _source_of(distribution: str) -> str:
@@ -147,10 +159,18 @@ def _source_of(distribution: str) -> str:
     except metadata.PackageNotFoundError:
         return distribution
     told = found.read_text("direct_url.json")
-    url = json.loads(told)["url"] if told else ""
-    if url.startswith("file:"):
-        return unquote(urlsplit(url).path)
-    return f"{distribution}=={found.version}"
+    if told is None:
+        return f"{distribution}=={found.version}"
+    origin: dict[str, Any] = json.loads(told)
+    url: str = origin["url"]
+    if "dir_info" in origin:
+        folder = unquote(urlsplit(url).path)
+        return folder if Path(folder).is_dir() else f"{distribution}=={found.version}"
+    if "vcs_info" in origin:
+        url = f"{origin['vcs_info']['vcs']}+{url}@{origin['vcs_info']['commit_id']}"
+    if "subdirectory" in origin:
+        url += f"#subdirectory={origin['subdirectory']}"
+    return f"{distribution} @ {url}"
 
 
 def _label(requirement: str, framework: str, python: Path) -> str:
@@ -167,8 +187,10 @@ def _version(requirement: str, distribution: str, python: Path) -> str:
         return exact[1]
     code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
     done = subprocess.run(  # noqa: S603
-        [str(python), "-c", code, distribution], capture_output=True, text=True, check=True
+        [str(python), "-I", "-c", code, distribution], capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        raise UsageError(f"{requirement!r} installs nothing here", "is its marker for another one?")
     return done.stdout.strip()
 
 

@@ -20,8 +20,8 @@ Answer = tuple[bool, str | None]
 def look(function: Callable[[Any], Any], value: Any) -> Answer:
     """Have a function judge a value, which it may change without harm.
 
-    It gives true or false, or one of them with a reason, or nothing where it asserts. An exception
-    of any other kind is a check that failed, and says which. It may be async.
+    It gives true or false, or one of them with a reason, or nothing where it asserts. Whatever
+    else it raises is a check that failed, and says which. It may be async.
     """
     try:
         found = function(deepcopy(value))
@@ -29,7 +29,7 @@ def look(function: Callable[[Any], Any], value: Any) -> Answer:
             found = asyncio.run(_awaited(found))
     except AssertionError as error:
         return False, str(error) or "the assertion failed"
-    except Exception as error:  # noqa: BLE001 - whatever the caller's function does
+    except BaseException as error:  # noqa: BLE001 - whatever the caller's function does
         return False, f"it raised {type(error).__name__}: {error}".rstrip(": ")
     return _read(found)
 

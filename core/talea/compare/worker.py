@@ -19,12 +19,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from talea import plugins
 from talea.adapter import Adapter, Level
 from talea.compare.channel import Channel, Gone
+from talea.compare.driver import IMPORTING
 from talea.compare.functions import look
 from talea.compare.record import Call, Problem, RunRecord, Span, Startup, Task, Used
 from talea.compare.timing import Watch, is_within, split
@@ -75,9 +78,11 @@ class Worker:
                 one.load()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         memory = _peak_memory()
+        os.environ[IMPORTING] = "1"
         self._functions = dict(load_tools(tools)) if tools else {}
         for name, file, function in functions:
             self._functions[name] = _function_of(file, function)
+        del os.environ[IMPORTING]
         workflow = unpin(document)
         self._plan = plan = make_plan(workflow)
         told = {
@@ -258,17 +263,27 @@ _modules: dict[str, Any] = {}
 
 
 def _load_module(file: str) -> Any:
-    """Import the caller's file, under a name that tells it that it is not the script itself."""
-    import importlib.util
+    """Import the caller's file: one in a package by its name there, so that it finds the others;
+    any other under a name that tells it that it is not the script itself."""
+    path = Path(file)
+    names = [] if path.stem == "__init__" else [path.stem]
+    root = path.parent
+    while (root / "__init__.py").exists():
+        names.insert(0, root.name)
+        root = root.parent
+    sys.path.insert(0, str(root))
+    module = _load_alone(path) if root == path.parent else import_module(".".join(names))
+    _modules[file] = module
+    return module
 
-    spec = importlib.util.spec_from_file_location(f"talea_caller_{Path(file).stem}", file)
+
+def _load_alone(path: Path) -> Any:
+    spec = spec_from_file_location(f"talea_caller_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.insert(0, str(Path(file).parent))
     spec.loader.exec_module(module)
-    _modules[file] = module
     return module
 
 
