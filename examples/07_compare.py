@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 
 import talea
-from talea.compare.answer import answer
-from talea.compare.statistics import summarise
 
 ANSWERS = {"01_market_brief": {"approve": True}}
 """What people answer in place of those who would be asked, by folder."""
@@ -41,14 +39,13 @@ def main() -> None:
         answers=ANSWERS.get(arguments.folder.name),
         repeat=arguments.repeat,
     )
-    summary = summarise(comparison)
-    for one in summary.figures:
+    for one in comparison.rows:
         if one.duration is not None and one.split is not None:
             print(
                 f"{one.key:<12}{one.succeeded}/{one.runs}"
                 f"{one.duration.p50:>9.3f} s, of which {one.split.framework:.3f} s framework"
             )
-    for sentence in answer(comparison, summary):
+    for sentence in comparison.answer:
         print(sentence)
     if arguments.out is not None:
         arguments.out.write_text(comparison.to_html(), encoding="utf-8")

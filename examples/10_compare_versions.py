@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 
 import talea
-from talea.compare.answer import answer
-from talea.compare.statistics import summarise
 
 BRIEF = Path(__file__).parent / "01_market_brief"
 
@@ -33,7 +31,7 @@ def main() -> None:
     for one in comparison.contenders:
         told = ", ".join(f"{name} {version}" for name, version in one.versions.items())
         print(f"{one.key}: {one.refused or told}")
-    for sentence in answer(comparison, summarise(comparison)):
+    for sentence in comparison.answer:
         print(sentence)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from statistics import median
 
 import talea
 
@@ -54,13 +53,11 @@ def main() -> None:
             )
             ideal = -(-arguments.items // parallel) * DELAY
             print(f"\n{parallel} at a time (the model alone: {ideal:.1f} s)")
-            for one in comparison.taking_part:
-                runs = [run for run in comparison.of(one.key) if run.succeeded]
-                if not runs:
+            for one in comparison.rows:
+                if one.duration is None or one.cpu is None:
                     print(f"  {one.key:<12}no run succeeded")
                     continue
-                wall = median(run.duration for run in runs)
-                cpu = median(run.cpu for run in runs)
+                wall, cpu = one.duration.p50, one.cpu.p50
                 print(
                     f"  {one.key:<12}{wall:.2f} s, {wall / ideal:.2f} × the model, CPU {cpu:.2f} s"
                 )

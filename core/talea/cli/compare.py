@@ -21,7 +21,7 @@ from talea.settings import find_settings
 if TYPE_CHECKING:
     from talea.compare.gates import Gate
     from talea.compare.record import Comparison
-    from talea.compare.statistics import Figures, Summary
+    from talea.compare.statistics import Figures
 
 _WRITTEN = (".html", ".json", ".md", ".xml")
 _SHOWN = 0.001
@@ -142,7 +142,6 @@ def compare(  # noqa: PLR0917 - click passes them by name
     from talea.compare import Comparison
     from talea.compare import compare as carry_out
     from talea.compare.gates import check_gates, read_measures, read_share
-    from talea.compare.statistics import summarise
     from talea.plan import make_plan
 
     for out in outs:
@@ -205,7 +204,10 @@ def compare(  # noqa: PLR0917 - click passes them by name
     elif as_markdown:
         click.echo(comparison.to_markdown())
     else:
-        _show(comparison, summarise(comparison))
+        click.echo(clean(_table(comparison.rows)))
+        click.echo()
+        for sentence in comparison.answer:
+            click.echo(wrapped(clean(sentence)))
     for gate in gates:
         say(clean(f"{'passed' if gate.passed else 'FAILED'}  {gate.words}"))
     for out in outs:
@@ -245,19 +247,9 @@ def _write(comparison: Comparison, gates: Sequence[Gate], out: str) -> None:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
 
 
-def _show(comparison: Comparison, summary: Summary) -> None:
-    """Show the answer, and a table that fits a terminal."""
-    from talea.compare.answer import answer
-
-    click.echo(clean(_table(summary)))
-    click.echo()
-    for sentence in answer(comparison, summary):
-        click.echo(wrapped(clean(sentence)))
-
-
-def _table(summary: Summary) -> str:
+def _table(rows: Sequence[Figures]) -> str:
     """Give the table: without columns that say nothing, and no wider than the terminal."""
-    columns = _columns(summary.figures)
+    columns = _columns(rows)
     for name in _SPARED:
         shown = table([tuple(columns), *zip(*columns.values(), strict=True)])
         if fits(shown):

@@ -6,12 +6,17 @@ are seconds; those of a run's parts count from the run's start. Memory is bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from talea.errors import UsageError
+
+if TYPE_CHECKING:
+    from talea.compare.statistics import Figures, Summary
 
 FORMAT = 1
 """The version of this format; one that is newer is refused by name."""
@@ -270,7 +275,8 @@ class Machine(Frozen):
 
 
 class Comparison(Frozen):
-    """A whole comparison. `talea.compare` gives one; `statistics` and `answer` say what follows."""
+    """A whole comparison, as `talea.compare` gives it. `statistics`, `rows` and `answer` say what
+    follows; `to_html` and its kin show it."""
 
     talea_comparison: Literal[1] = FORMAT
     began: str
@@ -297,6 +303,31 @@ class Comparison(Frozen):
     def of(self, key: str) -> tuple[RunRecord, ...]:
         """Give a contender's runs, in order."""
         return tuple(run for run in self.runs if run.framework == key)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Give a copy, with other parts; its statistics are its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        vars(copied).pop("statistics", None)
+        return copied
+
+    @cached_property
+    def statistics(self) -> Summary:
+        """What follows from the runs: figures and differences of each contender, and agreement."""
+        from talea.compare.statistics import summarise
+
+        return summarise(self)
+
+    @property
+    def rows(self) -> tuple[Figures, ...]:
+        """The figures of each contender that ran."""
+        return self.statistics.figures
+
+    @property
+    def answer(self) -> list[str]:
+        """What it comes to, in a few sentences."""
+        from talea.compare.answer import answer
+
+        return answer(self, self.statistics)
 
     def to_json(self) -> str:
         """Give all of it as JSON text, which `from_json` reads."""
