@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -161,11 +162,22 @@ def _names_of(tools: Tools | None) -> list[str]:
         return list(by_name(tools))
     text = str(tools)
     if not (text.endswith(".py") or "/" in text or os.sep in text):
-        spec = find_spec(text)
-        text = text if spec is None or spec.origin is None else spec.origin
+        text = _file_of(text)
     try:
         tree = ast.parse(Path(text).read_bytes())
     except (OSError, SyntaxError, ValueError) as error:
         raise UsageError(f"{text} cannot be read: {error}", "--tools my_tools.py") from error
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return [node.name for node in tree.body if isinstance(node, kinds)]
+
+
+def _file_of(module: str) -> str:
+    """Find a module's file, importing neither it nor its packages."""
+    folders = [str(Path.cwd()), *sys.path]
+    spec = None
+    for part in module.split("."):
+        spec = PathFinder.find_spec(part, folders)
+        folders = [] if spec is None else spec.submodule_search_locations or []
+    if spec is None or spec.origin is None:
+        raise UsageError(f"there is no module {module!r} with tools", f"--tools {module}.py")
+    return spec.origin

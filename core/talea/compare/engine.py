@@ -215,7 +215,7 @@ class Arena:
             self._environment,
             settings,
             document=pin(order.document),
-            tools=order.tools and str(Path(order.tools).absolute()),
+            tools=order.tools,
             functions=list(order.functions),
         )
 

@@ -32,6 +32,8 @@ _EXACT = re.compile(r"==\s*([0-9A-Za-z.]+?)(?:\.\*)?\s*$")
 _CAP = re.compile(r"(?:<=?|==|~=)\s*(\d+(?:\.\d+)*)")
 _ALWAYS_WATCHED = {"pydantic"}
 """What every framework rests on, and some pin tightly (crewai 1.15: below 2.13)."""
+_CAUSE = re.compile(r"^\s*(?:cause:|╰─▶)\s*", re.MULTILINE)
+"""Stands before what uv has to say, after a line that says nothing."""
 _COMPLETE = "complete"
 _TOLD = 1500
 
@@ -127,8 +129,8 @@ def _uv(*arguments: str, lock: int) -> None:
             check=False,
         )
     if done.returncode:
-        said = done.stderr.strip()[-_TOLD:]
-        raise UsageError(f"an environment cannot be made:\n{said}", "mend what `--with` asks for")
+        said = _CAUSE.split(done.stderr)[-1].strip()[-_TOLD:]
+        raise UsageError(f"an environment cannot be made: {said}", "is there what it asks for?")
 
 
 def _find_uv() -> str:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from talea.errors import Issue
+from talea.errors import DocumentError, Issue
 from talea.source import Source
 from talea.source.text import Steps
 
 
 class Given(Source):
-    """Data that was never text: what is wrong with it has a path, and no line."""
+    """Data that was never text: what is wrong with it has a path, and no line.
+
+    Raises `DocumentError` for what could not be written as one. What is no JSON at all is left for
+    others to tell, who know what should stand there.
+    """
 
     def __init__(self, data: Any, name: str) -> None:
         super().__init__("", name)
         self.data = data
+        try:
+            json.dumps(data, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            what = "it holds half of a surrogate pair, which is no character"
+            raise DocumentError([self.issue(what, ())]) from error
+        except (TypeError, ValueError, RecursionError):
+            pass
 
     def span(
         self,

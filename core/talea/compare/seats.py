@@ -62,7 +62,7 @@ class Seat:
             self.entry = replace(placed, key=named) if placed.key in taken else placed
         except UsageError as error:
             self.entry = replace(self.entry, key=named)
-            self._note(refused=error.message)
+            self._note(refused=str(error))
         self._note(key=self.entry.key)
 
     def start(
