@@ -216,7 +216,7 @@ def test_overhead_is_told_where_models_were_asked_for_real(show: Any):
     )  # fmt: skip
     live = comparison.settings.model_copy(update={"mode": "live", "recorded": "tapes"})
     page = show(comparison.model_copy(update={"overhead": overhead, "settings": live})).page
-    gauge = page.locator(".gauge").filter(has_text="Overhead of the framework")
+    gauge = page.locator(".gauge").filter(has_text="models take no time")
     assert [line.split("\n")[1] for line in gauge.locator("li").all_inner_texts()] == [
         "10.2 ms",
         "20.2 ms",
@@ -259,6 +259,28 @@ def test_runs_that_failed_alike_are_told_together(show: Any):
         "simple: rate_limit at draft: too many\neurope, repeat 1; asia, repeat 1",
         "crewai: rate_limit at draft: too many\nall 10 runs",
     ]
+
+
+def test_many_and_long_names_and_few_repeats_leave_room_for_figures(show: Any):
+    comparison = sample(cases=1, repeats=3, fails=False)
+    long = {one.key: f"{one.key}:option=value" for one in comparison.contenders}
+    renamed = comparison.model_copy(
+        update={
+            "contenders": tuple(
+                one.model_copy(update={"key": long[one.key]}) for one in comparison.contenders
+            ),
+            "runs": tuple(
+                run.model_copy(update={"framework": long[run.framework]}) for run in comparison.runs
+            ),
+        }
+    )
+    page = show(renamed).page
+    height = "name => name.getBoundingClientRect().height"
+    assert {round(name.evaluate(height)) for name in page.locator(".gauge .who").all()} == {
+        round(page.locator(".gauge li").first.locator("b").evaluate(height))
+    }
+    table = page.locator("#summary .figures")
+    assert table.inner_text().count("too few repeats to tell") == 1
 
 
 def test_a_comparison_without_success_has_no_empty_rows(show: Any):
@@ -594,7 +616,8 @@ def test_a_comparison_in_which_nothing_ran_is_a_page_too(show: Any):
     visit = show(
         sample(cases=1, repeats=1).model_copy(update={"contenders": (refused,), "runs": ()})
     )
-    assert visit.page.locator("#tasks .room").inner_text() == "Nothing ran."
+    links = visit.page.locator("nav.ways a").all_inner_texts()
+    assert links == ["Summary", "Workflow", "Setup"]
     assert visit.faults == []
 
 

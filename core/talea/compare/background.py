@@ -129,12 +129,8 @@ def _contender(one: Contender, colours: dict[str, int]) -> Html:
     options = {"agents": one.agents, **one.options}
     told = [
         ("framework", one.framework if one.framework != one.key else None),
-        (
-            "Python",
-            f"{one.python}{', in an environment of its own' if one.isolated else ''}"
-            if one.python
-            else None,
-        ),
+        ("environment", "its own" if one.isolated else None),
+        ("Python", one.python),
         *((name, value) for name, value in options.items()),
         *((name, version) for name, version in one.versions.items() if name != "python"),
     ]

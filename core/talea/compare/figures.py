@@ -87,7 +87,7 @@ def rows(added: dict[str, float]) -> dict[str, list[Row]]:
                 lambda f: _number(added.get(f.key)),
                 lambda f: _growth(f) if added.get(f.key) else None,
             ),
-            Row("Cost", lambda f: None if f.cost is None else dollars(f.cost), metric="cost"),
+            Row("Cost", lambda f: dollars(f.cost) if f.cost else None, metric="cost"),
         ],
     }
 
@@ -110,12 +110,7 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
         for name, members in rows(added).items()
         if (shown := _shown(name, members, figures, colours))
     ]
-    note = "Medians of the runs that succeeded." + (
-        f" Differences are multiples of {summary.reference}, with the interval that holds the true"
-        f" one with {_percent(summary.confidence)}."
-        if any(one.against for one in figures)
-        else ""
-    )
+    note = _note(summary)
     few = f" few n{len(figures)}" if len(figures) <= FEW else ""
     head = tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row")
     return tag(
@@ -133,6 +128,19 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
         role="region",
         aria_label="Figures by framework",
     )
+
+
+def _note(summary: Summary) -> str:
+    """Say what the table's figures are."""
+    note = "Medians of the runs that succeeded."
+    found = [one for figures in summary.figures for one in figures.against.values()]
+    if any(one.ratio is not None for one in found):
+        note += (
+            f" Differences are multiples of {summary.reference}, with the interval that holds the"
+            f" true one with {_percent(summary.confidence)}."
+        )
+    few = next((one.words for one in found if one.verdict == "too_few"), None)
+    return f"{note} Of times: {few}." if few else note
 
 
 def _shown(
@@ -176,6 +184,8 @@ def _row(row: Row, figures: Sequence[Figures]) -> Html:
 def _lines(row: Row, figures: Figures) -> Html:
     more = row.more(figures)
     found = figures.against.get(row.metric) if row.metric and row.main(figures) else None
+    if found and found.verdict == "too_few":
+        found = None  # It is said once, above the table.
     return join(
         join(" ", tag("span", found.words, class_=kind(found))) if found else None,
         tag("span", more, class_="more") if more else None,

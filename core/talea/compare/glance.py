@@ -12,6 +12,8 @@ from talea.compare.page import Html, tag
 from talea.compare.statistics import Figures, Summary
 
 _WIDTH = 100
+_SHORT = 13
+"""Characters of a name that stands beside its bar; longer ones stand above."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,7 +44,7 @@ def gauges(summary: Summary) -> list[Gauge]:
         if checked
         else Gauge("Runs that succeeded", _succeeded, whole=1),
         Gauge("Duration of a run", lambda f: _time(f.duration)),
-        Gauge("Overhead of the framework", lambda f: _time(f.overhead), "models take no time")
+        Gauge("Overhead", lambda f: _time(f.overhead), "models take no time")
         if any(one.overhead for one in summary.figures)
         else Gauge("In the framework itself", lambda f: _time(f.framework_seconds)),
         Gauge("Before the first run", _start, "import and compile"),
@@ -59,12 +61,13 @@ def glance(summary: Summary, colours: dict[str, int]) -> Html | None:
     if not any(one.runs for one in summary.figures):
         return None
     drawn = [_draw(one, summary.figures, colours) for one in gauges(summary)]
+    wordy = any(len(one.key) > _SHORT for one in summary.figures)
     note = (
         "Bars are medians of the runs that succeeded; thin lines go from the least to the greatest."
     )
     return tag(
         "div",
-        tag("div", *drawn, class_="gauges"),
+        tag("div", *drawn, class_="gauges wordy" if wordy else "gauges"),
         tag("p", note, class_="soft small"),
         class_="card pad stack",
     )

@@ -30,6 +30,8 @@ SCRIPTS = (
     "prompts.js",
     "report.js",
 )
+_UNIT = re.compile(r"(?<=\d) (?=(?:×|µs|ms|s|MB)(?!\w))")
+"""What stands between a number and its unit, where no line is to break."""
 _OPEN = 6
 """So many problems are seen without opening, and so many runs named of each."""
 _DATA = re.compile(r'<script type="application/json" id="comparison">([^<]*)</script>')
@@ -56,18 +58,7 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
         "summary": _summary(comparison, summary, prompts.added(kept)),
         "cases": percase.table(comparison, summary, colours_of(comparison)),
         "checks": _checks(comparison),
-        "tasks": _room("Tasks", "What each task came to. Open a cell to see outputs side by side."),
-        "timeline": _room(
-            "Timeline", "When the tasks of one run were under way; all frameworks on one scale."
-        ),
-        "distributions": _room(
-            "Distributions",
-            "Each mark is one run; a box holds the middle half, its line the median.",
-        ),
-        "prompts": _room(
-            "Prompts",
-            "What was sent. Marked is what is not the workflow's own, but the framework's.",
-        ),
+        **(_rooms() if comparison.runs and summary.figures else {}),
         "workflow": workflow(comparison),
         "setup": setup(comparison),
     }
@@ -97,6 +88,17 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
         data("reading", reading),
         scripts=SCRIPTS,
     )
+
+
+def _rooms() -> dict[str, Html]:
+    """Make the parts that scripts fill."""
+    told = {
+        "Tasks": "What each task came to. Open a cell to see outputs side by side.",
+        "Timeline": "When the tasks of one run were under way; all frameworks on one scale.",
+        "Distributions": "Each mark is one run; a box holds the middle half, its line the median.",
+        "Prompts": "What was sent. Marked is what is not the workflow's own, but the framework's.",
+    }
+    return {words.lower(): _room(words, about) for words, about in told.items()}
 
 
 def comparison_in(html_text: str, name: str) -> str:
@@ -164,7 +166,7 @@ def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) 
         tag(
             "div",
             _answer(comparison, summary),
-            *(tag("p", note, class_="notice") for note in comparison.notes),
+            *(tag("p", note, class_="notice") for note in _untold(comparison, summary)),
             _failures(comparison),
             glance(summary, colours),
             table if summary.figures else None,
@@ -176,7 +178,7 @@ def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) 
 def _answer(comparison: Comparison, summary: Summary) -> Html:
     """Say what it comes to; on what terms, in smaller print."""
     told, small = answer(comparison, summary), terms(comparison)
-    first, *rest = [sentence for sentence in told if sentence != small]
+    first, *rest = [_UNIT.sub("\u00a0", sentence) for sentence in told if sentence != small]
     return tag(
         "div",
         tag("p", first),
@@ -184,6 +186,12 @@ def _answer(comparison: Comparison, summary: Summary) -> Html:
         tag("p", small, class_="soft small") if small else None,
         class_="card answer",
     )
+
+
+def _untold(comparison: Comparison, summary: Summary) -> list[str]:
+    """Give the notes that the answer, which tells of an interrupt, does not hold."""
+    told = " ".join(answer(comparison, summary))
+    return [note for note in comparison.notes if note.rstrip(".") not in told]
 
 
 def _failures(comparison: Comparison) -> Html | None:

@@ -26,10 +26,10 @@ function startCopy() {
 }
 
 const PARTS = { tasks: startMatrix, timeline: startTimeline, distributions: startSpreads, prompts: startPrompts };
+// Where nothing ran there is nothing to fill.
 for (const [id, start] of Object.entries(PARTS)) {
   const room = document.querySelector(`#${id} .room`);
-  if (keys.length && comparison.runs.length) start(room);
-  else room.replaceChildren(el('p', { class: 'soft card pad' }, 'Nothing ran.'));
+  if (room) start(room);
 }
 startWays();
 startCopy();
