@@ -35,6 +35,8 @@ class Clients:
         self._http: httpx.AsyncClient | None = None
         self._blocking: httpx.Client | None = None
         self._models: dict[tuple[Any, ...], tuple[Endpoint, BaseChatModel]] = {}
+        self._behind: dict[tuple[Any, ...], BaseChatModel] = {}
+        """One of each kind behind the gateway, of which others there differ by their address alone."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,8 +75,23 @@ class Clients:
         if place not in self._models:
             if len(self._models) == _KEPT:
                 del self._models[next(iter(self._models))]
-            self._models[place] = endpoint, self._make(endpoint, key, streams)
+            make = self._move if endpoint.is_gateway else self._make
+            self._models[place] = endpoint, make(endpoint, key, streams)
         return self._models[place][1]
+
+    def _move(self, endpoint: Endpoint, key: str | None, streams: bool) -> BaseChatModel:
+        """Give what a model that is there would be at another address: a quarter of making it."""
+        kind = (endpoint.model, key, streams, repr(endpoint.parameters))
+        if kind not in self._behind:
+            self._behind[kind] = self._make(endpoint, key, streams)
+            return self._behind[kind]
+        model: Any = self._behind[kind]
+        before = model.root_async_client
+        client = before.copy(base_url=endpoint.base_url)
+        _drop_environment(client, endpoint)
+        client._platform = before._platform  # noqa: SLF001 # It takes a thread to find it.
+        changed = {"root_async_client": client, "async_client": client.chat.completions}
+        return model.model_copy(update={**changed, "openai_api_base": endpoint.base_url})
 
     def _make(self, endpoint: Endpoint, key: str | None, streams: bool) -> BaseChatModel:
         if endpoint.base_url is None:
@@ -94,12 +111,17 @@ class Clients:
             use_responses_api=False,
             extra_body=dict(endpoint.parameters) or None,
         )
-        # The SDK takes these from the environment, and would send them to any host; the last has
-        # no public name.
-        client = model.root_async_client
-        client.organization = client.project = None
-        client._custom_headers = dict(endpoint.headers)  # noqa: SLF001
+        _drop_environment(model.root_async_client, endpoint)
         return model
+
+
+def _drop_environment(client: Any, endpoint: Endpoint) -> None:
+    """Drop what the SDK takes from there, and would send to any host.
+
+    The last has no public name.
+    """
+    client.organization = client.project = None
+    client._custom_headers = dict(endpoint.headers)  # noqa: SLF001
 
 
 def _by_provider(endpoint: Endpoint, key: str | None, streams: bool) -> BaseChatModel:
