@@ -40,7 +40,7 @@ _ROUNDS = 15
 """The least number of rounds, since these ratios are to be near 1."""
 _WITHIN = 0.15
 _NEEDS = {"simple": "openai", "langgraph": "langchain", "crewai": "crewai"}
-_STEP = re.compile(r"(\w+): \S+, (run \d+ of \d+|warming up)")
+_STEP = re.compile(r"(\w+): (?:\S+, )?(run \d+ of \d+|warming up)")
 """What a comparison tells of each run before it makes it."""
 
 
@@ -164,6 +164,8 @@ def _measure(
             repeat=rounds,
             progress=take_turns,
         )
+    for contender in comparison.contenders:
+        assert contender.refused is None, contender.refused
     for run in comparison.runs:
         assert run.succeeded, run.error
     compared = {
