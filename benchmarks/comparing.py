@@ -39,7 +39,7 @@ Once = Callable[[], Coroutine[Any, Any, Any]]
 _ROUNDS = 15
 """The least number of rounds, since these ratios are to be near 1."""
 _WITHIN = 0.15
-_NEEDS = {"simple": "openai", "langgraph": "langchain", "crewai": "crewai"}
+_FRAMEWORKS = ("simple", "langgraph", "crewai")
 _STEP = re.compile(r"(\w+): (?:\S+, )?(run \d+ of \d+|warming up)")
 """What a comparison tells of each run before it makes it."""
 
@@ -75,9 +75,9 @@ class Kind:
 
 
 KINDS = {
-    "agents": Kind("10 agents, one after another", "chain", 10),
-    "fan": Kind("10 agents, 8 of them at once", "fan", 10),
-    "tools": Kind("4 agents that call a tool", "chain", 4, calls_tool=True),
+    "agents": Kind("10 agents in turn", "chain", 10),
+    "fan": Kind("10 agents, 8 at once", "fan", 10),
+    "tools": Kind("4 agents with a tool", "chain", 4, calls_tool=True),
 }
 
 
@@ -91,7 +91,7 @@ class Figures:
 
 def comparing(rounds: int) -> Iterator[Row]:
     """What a comparison tells of a framework's cost, against what the other rows tell of it."""
-    frameworks = [name for name, needed in _NEEDS.items() if find_spec(needed) is not None]
+    frameworks = [name for name in _FRAMEWORKS if find_spec(f"talea_{name}") is not None]
     for name, kind in KINDS.items():
         compared, beside = _measure(name, kind, frameworks, max(rounds, _ROUNDS))
         for framework in frameworks:
@@ -101,24 +101,28 @@ def comparing(rounds: int) -> Iterator[Row]:
 def _rows(
     title: str, compared: Sequence[Figures], beside: Mapping[str, Sequence[Figures]]
 ) -> Iterator[Row]:
-    """Give the rows of a framework: who measures what, and what they make of the peer."""
+    """Give the rows of a framework: what two measures say of talea, and what they make of a peer."""
     alone, ours, peer = (beside[name] for name in ("alone", "ours", "peer"))
     for what in ("cpu", "overhead"):
+        told = f"{_median(compared, what):.1f} ms, {_median(ours, what):.1f}"
+        ratio = _ratio(compared, ours, what)
+        yield Row(f"{title}: {what}", ratio, 1.0, within=_WITHIN, note=told)
+        by_hand, paired = _ratio(compared, alone, what), _ratio(ours, peer, what)
+        told = f"{by_hand:.2f}, {paired:.2f} in one process; {_median(alone, what):.1f} ms by hand"
+        bar = 1.0 if what == "cpu" else None  # Times of processes that rest in between vary more.
+        ratio = by_hand / paired
+        yield Row(f"{title}: {what} / by hand", ratio, bar, within=bar and _WITHIN, note=told)
 
-        def median(runs: Sequence[Figures], what: str = what) -> float:
-            return statistics.median(getattr(run, what) for run in runs)
 
-        def against(runs: Sequence[Figures], others: Sequence[Figures], what: str = what) -> float:
-            pairs = zip(runs, others, strict=True)
-            return statistics.median(getattr(a, what) / getattr(b, what) for a, b in pairs)
+def _median(runs: Sequence[Figures], what: str) -> float:
+    """Give the median, in milliseconds."""
+    return statistics.median(getattr(run, what) for run in runs) * 1e3
 
-        told = f"{median(compared) * 1e3:.1f} ms, {median(ours) * 1e3:.1f}"
-        yield Row(f"{title}: {what}", against(compared, ours), 1.0, within=_WITHIN, note=told)
-        by_hand, paired = against(compared, alone), against(ours, peer)
-        told = (
-            f"{by_hand:.2f} × by hand ({median(alone) * 1e3:.1f} ms); in one process {paired:.2f}"
-        )
-        yield Row(f"{title}: {what} / by hand", by_hand / paired, 1.0, within=_WITHIN, note=told)
+
+def _ratio(runs: Sequence[Figures], others: Sequence[Figures], what: str) -> float:
+    """Give the median of the ratios within pairs."""
+    pairs = zip(runs, others, strict=True)
+    return statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
 
 
 def _measure(

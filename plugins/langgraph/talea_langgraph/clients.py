@@ -36,7 +36,7 @@ class Clients:
         self._blocking: httpx.Client | None = None
         self._models: dict[tuple[Any, ...], tuple[Endpoint, BaseChatModel]] = {}
         self._behind: dict[tuple[Any, ...], BaseChatModel] = {}
-        """One of each kind behind the gateway, of which others there differ by their address alone."""
+        """One of each kind behind the gateway, where others differ by their address alone."""
 
     async def __aenter__(self) -> Self:
         return self
