@@ -179,5 +179,5 @@ def _file_of(module: str) -> str:
         spec = PathFinder.find_spec(part, folders)
         folders = [] if spec is None else spec.submodule_search_locations or []
     if spec is None or spec.origin is None:
-        raise UsageError(f"there is no module {module!r} with tools", f"--tools {module}.py")
+        raise UsageError(f"there is no module {module!r} with tools", "--tools my_tools.py")
     return spec.origin

@@ -55,21 +55,23 @@ class Driver:
         mark = secrets.token_hex(8)
         here, there = socket.socketpair()
         self._channel = Channel(here, mark)
+        self._life, its_life = socket.socketpair()
         executable = python or sys.executable
-        with there:
-            number = str(there.fileno())
+        with there, its_life:
+            numbers = [there.fileno(), its_life.fileno()]
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - talea itself, on a Python of the caller's
-                    [executable, "-P", "-m", "talea.compare.worker", number, mark],
+                    [executable, "-P", "-m", "talea.compare.worker", *map(str, numbers), mark],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     env=dict(environment),
-                    pass_fds=[there.fileno()],
+                    pass_fds=numbers,
                     start_new_session=True,
                 )
             except OSError as error:
                 self._channel.close()
+                self._life.close()
                 why = f"{executable} cannot be started: {error.strerror}"
                 raise WorkerEnded("worker_died", why) from error
         self._said: deque[str] = deque()
@@ -112,6 +114,7 @@ class Driver:
             self._process.wait(_FAREWELL)
         self._kill_group()
         self._process.wait()
+        self._life.close()
         self._reader.join(_LAST_READ)
         self._over = True
 

@@ -1,4 +1,4 @@
-"""The process of one framework: `python -P -m talea.compare.worker DESCRIPTOR MARK`.
+"""The process of one framework: `python -P -m talea.compare.worker CHANNEL LIFE MARK`.
 
 It answers messages over the socket that it is given, one at a time, and prints nothing there that
 a framework or a tool could disturb. Once the comparison is gone, it ends.
@@ -7,6 +7,7 @@ a framework or a tool could disturb. Once the comparison is gone, it ends.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import platform
@@ -289,10 +290,11 @@ def _load_alone(path: Path) -> Any:
 
 def main() -> None:
     """Answer messages until the comparison is gone."""
-    end = socket.socket(fileno=int(sys.argv[1]))
-    end.set_inheritable(False)  # A tool's own processes have no business there.
-    channel = Channel(end, sys.argv[2])
-    _end_with_parent()
+    end, life = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    for one in (end, life):
+        one.set_inheritable(False)  # A tool's own processes have no business there.
+    channel = Channel(end, sys.argv[3])
+    _end_with(life)
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=partial(_listen, channel, messages), daemon=True).start()
     worker = Worker()
@@ -300,26 +302,21 @@ def main() -> None:
         channel.send(worker.answer(messages.get()))
 
 
+def _end_with(life: socket.socket) -> None:
+    """Have the system end this process, and all that it has started, once the comparison's side of
+    a socket is closed. That needs no thread, which code that never lets one run would hinder."""
+    fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+
+
 def _listen(channel: Channel, messages: queue.SimpleQueue[Any]) -> None:
-    """Take messages in; once nobody is there any more, end the process, whatever it does, and what
-    it has started."""
+    """Take messages in; once nobody is there any more, end this process, whatever it does, and all
+    that it has started."""
     try:
         while True:
             messages.put(channel.receive())
     except Gone:
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(0)
-
-
-def _end_with_parent() -> None:
-    """Have the system end this process with the one that started it, where it can: code that never
-    lets another thread run, as that of an extension may, is not waited for."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        os.killpg(os.getpid(), signal.SIGKILL)  # It leads a group of its own.
 
 
 if __name__ == "__main__":

@@ -1,0 +1,298 @@
+"""A comparison goes on whatever a framework's process does, and leaves nothing behind."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from talea import DocumentError, UsageError, loads
+from talea.compare import Comparison, compare
+from talea.compare.contenders import read_entries
+from talea.compare.environments import place
+
+TOOLS = """
+import ctypes, os, signal, subprocess, sys, time
+
+def scribble():
+    for number in range(3, 64):
+        for text in (b'{"run": "a lie"}\\n', b'{"problem": "a lie"}\\n', b"half of ", b"\\n\\n[1]\\n", b"half"):
+            try:
+                os.write(number, text)
+            except OSError:
+                break
+    return "done"
+
+def scribble_on():
+    while True:
+        for number in range(3, 16):
+            try:
+                os.write(number, b"x" * 65536)
+            except OSError:
+                pass
+
+def unknown_signal():
+    os.kill(os.getpid(), signal.SIGRTMIN + 6)
+
+def leave():
+    os._exit(7)
+
+def half():
+    return "a\\ud800b"
+
+def _child(*command, **settings):
+    with open(os.environ["PIDS"], "a") as pids:
+        print(subprocess.Popen(command, **settings).pid, file=pids)
+
+def hold_output():
+    _child("sleep", "1000", start_new_session=True)
+    return "done"
+
+def start_child():
+    _child("sleep", "1000")
+    return "done"
+
+def hang_with_child():
+    _child("sleep", "1000")
+    time.sleep(1000)
+
+def hang_in_extension():
+    _child("sleep", "1000")
+    ctypes.PyDLL(None).sleep(1000)
+"""
+
+
+def one_tool(name: str) -> str:
+    return (
+        f"talea: 1\nname: one\ntools: {{{name}: {{}}}}\ntasks: {{it: {{tool: {name}}}}}\n"
+        "outputs: {it: '{{ tasks.it.output }}'}\n"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    (tmp_path / "pids").touch()
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def measure(folder: Path, name: str, **settings: Any) -> Comparison:
+    given: dict[str, Any] = {"tools": folder / "tools.py", "repeat": 1, "warmup": 0, **settings}
+    return compare(loads(one_tool(name)), frameworks=["simple"], **given)
+
+
+def children(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "pids").read_text().split()]
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def wait_for(what: Any) -> bool:
+    for _ in range(1200):
+        if what():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_what_a_tool_writes_to_every_descriptor_is_passed_over(folder: Path) -> None:
+    found = measure(folder, "scribble", repeat=2)
+    assert [run.outputs for run in found.runs] == [{"it": "done"}] * 2
+
+
+def test_a_tool_that_writes_there_for_ever_hangs(folder: Path) -> None:
+    (run,) = measure(folder, "scribble_on", timeout=2.0).runs
+    assert run.error is not None
+    assert run.error.type == "worker_hung"
+
+
+def test_a_signal_without_a_name_ends_a_process(folder: Path) -> None:
+    (run,) = measure(folder, "unknown_signal").runs
+    assert run.error is not None
+    assert run.error.type == "worker_died"
+    assert f"signal {signal.SIGRTMIN + 6}" in run.error.message
+
+
+def test_the_exit_code_of_a_process_is_told(folder: Path) -> None:
+    (run,) = measure(folder, "leave").runs
+    assert run.error is not None
+    assert "exit code 7" in run.error.message
+
+
+def test_half_of_a_character_can_be_written_down(folder: Path) -> None:
+    found = measure(folder, "half")
+    assert Comparison.from_json(found.to_json()) == found
+    assert all("\ud800" not in str(run.outputs) for run in found.runs)
+    document = loads("talea: 1\nname: t\ninputs: {t: {}}\ntasks: {a: {value: '{{ inputs.t }}'}}\n")
+    with pytest.raises(DocumentError, match="half of a surrogate pair"):
+        compare(document, {"t": "a\ud800b"}, frameworks=["simple"])
+
+
+def test_what_a_tool_starts_ends_with_the_comparison(folder: Path) -> None:
+    (run,) = measure(folder, "start_child").runs
+    assert run.succeeded
+    (child,) = children(folder)
+    assert wait_for(lambda: not is_there(child))
+
+
+def test_who_holds_the_output_of_a_process_holds_nothing_up(folder: Path) -> None:
+    try:
+        (run,) = measure(folder, "hold_output").runs
+        assert run.succeeded
+    finally:
+        for child in children(folder):
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["hang_with_child", "hang_in_extension"])
+def test_nothing_outlives_a_comparison_that_is_killed(folder: Path, name: str) -> None:
+    script = folder / "script.py"
+    script.write_text(
+        "from talea import loads\nfrom talea.compare import compare\n"
+        f"compare(loads({one_tool(name)!r}), frameworks=['simple'], warmup=0,"
+        f" tools={str(folder / 'tools.py')!r})\n"
+    )
+    host = subprocess.Popen([sys.executable, str(script)])
+    try:
+        assert wait_for(lambda: children(folder))
+        below = Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()
+        started = [*children(folder), *map(int, below)]
+        assert len(started) >= 2
+    finally:
+        host.kill()
+        host.wait()
+    try:
+        assert wait_for(lambda: not any(map(is_there, started)))
+    finally:
+        for pid in filter(is_there, started):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_an_interrupted_comparison_gives_what_it_has(folder: Path) -> None:
+    script = folder / "script.py"
+    script.write_text(
+        "from talea import loads\nfrom talea.compare import compare\n"
+        f"found = compare(loads({one_tool('hang_with_child')!r}), frameworks=['simple'], warmup=0,"
+        f" tools={str(folder / 'tools.py')!r})\n"
+        "print(found.notes)\n"
+    )
+    host = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert wait_for(lambda: children(folder))
+    host.send_signal(signal.SIGINT)
+    told, _ = host.communicate()
+    assert host.returncode == 0
+    assert "interrupted" in told
+    (child,) = children(folder)
+    assert wait_for(lambda: not is_there(child))
+
+
+def test_a_script_that_compares_when_it_is_imported_is_told(folder: Path) -> None:
+    script = folder / "script.py"
+    script.write_text(
+        "from talea import loads\nfrom talea.compare import compare\n"
+        "def greet(): return 'hello'\n"
+        f"found = compare(loads({one_tool('greet')!r}), frameworks=['simple'], tools=[greet],"
+        " repeat=1)\n"
+        "print(found.contenders[0].refused)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert 'if __name__ == "__main__"' in done.stdout
+
+
+@pytest.fixture
+def package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    inner = folder / "of_the_caller" / "inner"
+    inner.mkdir(parents=True)
+    (inner.parent / "__init__.py").touch()
+    (inner / "__init__.py").touch()
+    (inner.parent / "words.py").write_text("HELLO = 'hello'\n")
+    (inner / "tools.py").write_text(
+        "from ..words import HELLO\n\ndef greet():\n    return HELLO\n\n"
+        "class Greeter:\n    def greet(self):\n        return HELLO\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(folder)
+    return importlib.import_module("of_the_caller.inner.tools")
+
+
+def test_tools_may_stand_in_a_package(folder: Path, package: ModuleType) -> None:
+    for tools in ([package.greet], "of_the_caller.inner.tools"):
+        (run,) = measure(folder, "greet", tools=tools).runs
+        assert run.outputs == {"it": "hello"}, run.error
+
+
+def test_tools_that_another_process_cannot_have_are_refused(
+    folder: Path, package: ModuleType
+) -> None:
+    names: dict[str, Any] = {}
+    exec(compile("def greet(): pass", str(folder / "cell.py"), "exec"), names)
+    for function in (package.Greeter().greet, names["greet"]):
+        with pytest.raises(UsageError, match="stands in no file"):
+            measure(folder, "greet", tools={"greet": function})
+    with pytest.raises(UsageError, match="no module 'of_the_caller.outer'"):
+        measure(folder, "greet", tools="of_the_caller.outer")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"pythons": [("simple", "/no/where/python")]}, "no Python at"),
+        ({"pythons": [("simple", "")]}, "no Python at"),
+        ({"pythons": [("simple", sys.executable)] * 2}, "two Pythons"),
+        (
+            {"pythons": [("simple", sys.executable)], "requirements": [("simple", "openai")]},
+            "something to be tried with",
+        ),
+        ({"names": ["simpel"], "isolate": True}, "unknown framework"),
+        ({"names": ["simple:agents=simpel"], "isolate": True}, "unknown framework"),
+    ],
+)
+def test_who_cannot_have_a_python_is_told_at_once(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_entries(settings.pop("names", ["simple"]), **settings)
+
+
+def test_the_python_of_an_environment_is_named_for_its_folder(folder: Path) -> None:
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").touch()
+    with pytest.raises(UsageError) as caught:
+        read_entries(["simple"], pythons=[("simple", str(folder))])
+    assert str(folder / "bin" / "python") in str(caught.value.hint)
+
+
+def test_what_is_no_program_takes_no_part(folder: Path) -> None:
+    python = folder / "python"
+    python.write_text("no program")
+    python.chmod(0o755)
+    found = measure(folder, "half", pythons=[("simple", str(python))])
+    assert "cannot be started" in str(found.contenders[0].refused)
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "cache").write_text("a file")
+    (entry,) = read_entries(["simple"], isolate=True)
+    with pytest.raises(UsageError, match="cannot be made in") as caught:
+        place(entry)
+    assert "XDG_CACHE_HOME" in str(caught.value.hint)
+
+
+def test_why_there_is_no_environment_comes_first(folder: Path) -> None:
+    (entry,) = read_entries(["simple"], requirements=[("simple", "pydantic<1,>=2")])
+    with pytest.raises(UsageError, match="cannot be made: .*pydantic") as caught:
+        place(entry)
+    assert "error:" not in caught.value.message
