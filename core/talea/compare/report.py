@@ -294,7 +294,7 @@ def _checks(comparison: Comparison) -> Html | None:
         role="region",
         aria_label="Checks by framework",
     )
-    return join(title("Checks"), region)
+    return join(title("Checks", "What was expected of the runs."), region)
 
 
 def _judged(comparison: Comparison) -> str:
