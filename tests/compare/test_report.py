@@ -608,7 +608,15 @@ def test_those_who_took_no_part_and_cut_runs_are_told(show: Any):
     visit = show(cut)
     assert "needs `teams`, which it lacks" in visit.page.inner_text("#setup")
     assert "interrupted" in visit.page.inner_text("#summary")
+    notice = visit.page.locator("#summary .notice").all_inner_texts()
+    assert notice == ["autogen did not take part: needs `teams`, which it lacks"]
     assert visit.faults == []
+
+
+def test_one_framework_alone_is_not_drawn_beside_others(show: Any):
+    page = show(sample(frameworks=("simple",))).page
+    assert page.locator(".gauge").count() == 0
+    assert page.locator("#summary .figures").is_visible()
 
 
 def test_a_comparison_in_which_nothing_ran_is_a_page_too(show: Any):

@@ -57,8 +57,8 @@ def gauges(summary: Summary) -> list[Gauge]:
 
 
 def glance(summary: Summary, colours: dict[str, int]) -> Html | None:
-    """Draw them, side by side."""
-    if not any(one.runs for one in summary.figures):
+    """Draw them, side by side; where there is but one, there is nothing to see."""
+    if len(summary.figures) < 2 or not any(one.runs for one in summary.figures):
         return None
     drawn = [_draw(one, summary.figures, colours) for one in gauges(summary)]
     wordy = any(len(one.key) > _SHORT for one in summary.figures)

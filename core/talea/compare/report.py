@@ -167,6 +167,11 @@ def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) 
             "div",
             _answer(comparison, summary),
             *(tag("p", note, class_="notice") for note in _untold(comparison, summary)),
+            *(
+                tag("p", tag("b", one.key), f" did not take part: {one.refused}", class_="notice")
+                for one in comparison.contenders
+                if one.refused is not None and not comparison.of(one.key)
+            ),
             _failures(comparison),
             glance(summary, colours),
             table if summary.figures else None,
