@@ -257,6 +257,14 @@ def test_what_a_function_may_say() -> None:
     assert look(lambda value: value.x, 1)[1] == (
         "it raised AttributeError: 'int' object has no attribute 'x'"
     )
+
+    def leaves(_: Any) -> None:
+        raise SystemExit("bye")
+
+    assert look(leaves, 1) == (False, "it raised SystemExit: bye")
+    told = look(lambda _: (False, "long " * 100_000), 1)[1]
+    assert told is not None
+    assert len(told) < 2000
     mine = [1]
     assert look(changes, mine) == (True, None)
     assert mine == [1]

@@ -311,3 +311,5 @@ def test_a_framework_in_an_environment_of_its_own(
     assert keys[0].startswith("simple@openai-2.")
     assert {run.status for run in found.runs} == {"succeeded"}
     assert all(one.isolated and not one.held_back for one in found.contenders)
+    assert all(one.versions["openai"].startswith("2.") for one in found.contenders)
+    assert all(one.versions["pydantic"] for one in found.contenders)

@@ -223,7 +223,7 @@ def package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "from ..words import HELLO\n\ndef greet():\n    return HELLO\n\n"
         "class Greeter:\n    def greet(self):\n        return HELLO\n"
     )
-    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     monkeypatch.chdir(folder)
     return importlib.import_module("of_the_caller.inner.tools")
 

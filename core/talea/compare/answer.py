@@ -392,7 +392,7 @@ def terms(comparison: Comparison) -> str:
     parts = [
         f"{one.key} "
         + ("was turned out" if one.key in ran else "did not take part")
-        + f" ({one_line(one.refused, 100)})"
+        + f" ({one_line(one.refused, 300)})"
         for one in comparison.contenders
         if one.refused is not None
     ]

@@ -130,7 +130,7 @@ def _uv(*arguments: str, lock: int) -> None:
         )
     if done.returncode:
         said = _CAUSE.split(done.stderr)[-1].strip()[-_TOLD:]
-        raise UsageError(f"an environment cannot be made: {said}", "is there what it asks for?")
+        raise UsageError(f"an environment cannot be made: {said}")
 
 
 def _find_uv() -> str:
@@ -175,12 +175,18 @@ def _source_of(distribution: str) -> str:
     return f"{distribution} @ {url}"
 
 
-def _label(requirement: str, framework: str, python: Path) -> str:
-    """Tell one version from another: `1.2` of the framework itself, `pydantic-2.13` of another."""
+def package_of(requirement: str) -> str:
+    """Name the package that a requirement is of."""
     name = _NAME.match(requirement)
     assert name is not None
-    version = _version(requirement, name[0], python)
-    return version if _plain(name[0]) == framework else f"{name[0]}-{version}"
+    return name[0]
+
+
+def _label(requirement: str, framework: str, python: Path) -> str:
+    """Tell one version from another: `1.2` of the framework itself, `pydantic-2.13` of another."""
+    name = package_of(requirement)
+    version = _version(requirement, name, python)
+    return version if _plain(name) == framework else f"{name}-{version}"
 
 
 def _version(requirement: str, distribution: str, python: Path) -> str:

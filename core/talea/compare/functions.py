@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from talea.compare.values import show
 
+_TOLD = 1000
+
 Answer = tuple[bool, str | None]
 """Whether a check passed, and what was found instead."""
 
@@ -28,9 +30,9 @@ def look(function: Callable[[Any], Any], value: Any) -> Answer:
         if inspect.isawaitable(found):
             found = asyncio.run(_awaited(found))
     except AssertionError as error:
-        return False, str(error) or "the assertion failed"
+        return False, _cut(str(error)) or "the assertion failed"
     except BaseException as error:  # noqa: BLE001 - whatever the caller's function does
-        return False, f"it raised {type(error).__name__}: {error}".rstrip(": ")
+        return False, _cut(f"it raised {type(error).__name__}: {error}".rstrip(": "))
     return _read(found)
 
 
@@ -46,4 +48,8 @@ def _read(found: Any) -> Answer:
         passed, why = cast("tuple[Any, Any]", found)
     if not isinstance(passed, bool):
         return False, f"it gave {show(passed)}, and not true or false"
-    return passed, None if why is None else str(why)
+    return passed, None if why is None else _cut(str(why))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TOLD else f"{text[: _TOLD - 1]}…"

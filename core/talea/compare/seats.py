@@ -9,7 +9,7 @@ from typing import Any
 
 from talea.compare.contenders import Entry, distribution_of
 from talea.compare.driver import Driver, WorkerEnded
-from talea.compare.environments import held_back, place
+from talea.compare.environments import held_back, package_of, place
 from talea.compare.functions import Answer
 from talea.compare.record import Contender, RunRecord, Startup
 from talea.errors import UsageError
@@ -81,6 +81,7 @@ class Seat:
                 STARTUP_TIMEOUT,
                 framework=entry.framework,
                 options=entry.options,
+                packages=[package_of(one) for one in entry.requirements],
                 settings={**settings, "agents": entry.agents},
                 **given,
             )

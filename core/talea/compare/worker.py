@@ -19,8 +19,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ from talea.plan import Plan, make_plan
 from talea.result import Result, TaskResult, plain_address
 from talea.run import Prepared, lacks_of, prepare
 from talea.tools import load_tools
+
+_BENEATH = ("pydantic",)
+"""What every framework rests on, and no plugin names."""
 
 
 class Worker:
@@ -65,6 +69,7 @@ class Worker:
         framework: str,
         document: list[dict[str, Any]],
         options: dict[str, str],
+        packages: list[str],
         tools: str | None,
         functions: list[tuple[str, str, str]],
         settings: dict[str, Any],
@@ -87,7 +92,7 @@ class Worker:
         workflow = unpin(document)
         self._plan = plan = make_plan(workflow)
         told = {
-            "versions": plugins.versions(framework),
+            "versions": _versions([framework, others] if others else [framework], packages),
             "python": platform.python_version(),
             "emulated": _emulated(plan, adapter),
         }
@@ -227,6 +232,17 @@ def _call(call: MeteredCall) -> Call:
     used: dict[str, Any] = told.pop("usage")
     del told["client"], used["model_calls"]
     return Call(**told, **used)
+
+
+def _versions(frameworks: Sequence[str], packages: Sequence[str]) -> dict[str, str]:
+    """Give the versions of what runs, and of what was asked for."""
+    found: dict[str, str] = {}
+    for framework in frameworks:
+        found |= plugins.versions(framework)
+    for package in (*_BENEATH, *packages):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _emulated(plan: Plan, adapter: Adapter[Any]) -> dict[str, str]:
