@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from compare.browser import DESKTOP, PHONE, Open, Visit
 from compare.sample import BRIEF, FRAMEWORKS, TEXTS, many, sample
-from talea import load
+from talea import load, loads
 from talea.compare import prompts
+from talea.compare.particulars import outline_of
 from talea.compare.record import (
     Comparison,
     Contender,
@@ -141,6 +142,20 @@ def test_words_of_the_workflow_its_inputs_and_outputs_are_its_own(text: str, for
 def test_what_a_framework_adds_is_counted_for_it_alone():
     added = prompts.added(prompts.readings(sample()))
     assert added["crewai"] > 4 * 300 > 100 > added["simple"] == added["langgraph"]
+
+
+def test_the_text_of_a_workflow_is_kept_however_it_was_made():
+    nested = EXAMPLE.parents[1] / "05_nested" / "workflow.yaml"
+    kept = outline_of(make_plan(load(nested))).source or ""
+    inner = nested.with_name("localise.yaml").read_text(encoding="utf-8")
+    assert kept.startswith(nested.read_text(encoding="utf-8"))
+    assert kept.count(inner) == 1
+    made = {
+        "name": "made",
+        "agents": {"a": {}},
+        "tasks": {"t": {"agent": "a", "prompt": "Say hello."}},
+    }
+    assert "prompt: Say hello." in (outline_of(make_plan(loads(json.dumps(made)))).source or "")
 
 
 def test_what_a_model_said_later_is_not_the_workflows_own():

@@ -6,14 +6,18 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 from talea.compare.record import Machine, Outline
 from talea.drawing import draw_svg
+from talea.ir import Workflow
 from talea.journal import source_of
+from talea.journal.pinned import files_of
 from talea.plan import Plan
+from talea.spelling import dump
 
 _DRAWN = 300
 """Tasks of which a picture is made; of more nobody sees anything on one."""
@@ -22,21 +26,31 @@ _DRAWN = 300
 def outline_of(plan: Plan) -> Outline:
     """Give what a comparison keeps of its workflow."""
     document = plan.workflow
-    source = source_of(document)
-    text = None
-    if source is not None:
-        with suppress(OSError, UnicodeDecodeError):
-            text = Path(source).read_text(encoding="utf-8")
     return Outline(
         name=plan.name,
         description=document.description,
-        source=text,
+        source="\n".join(_texts(document, "", set())) or None,
         picture=draw_svg(plan) if len(plan.steps) <= _DRAWN else None,
         tasks={step.id: step.kind for step in plan.steps},
         depends={
             step.id: tuple(plan.steps[i].id for i in step.dependencies) for step in plan.steps
         },
     )
+
+
+def _texts(document: Workflow, reference: str, seen: set[int]) -> Iterator[str]:
+    """Give the text of a workflow as it was written, or what says the same where it was made in
+    Python, and below it that of each file it refers to."""
+    if id(document) in seen:
+        return
+    seen.add(id(document))
+    if reference:
+        yield f"# {reference}"
+    source = source_of(document)
+    with suppress(OSError, ValueError):
+        yield Path(source).read_text(encoding="utf-8") if source is not None else dump(document)
+    for name, file in files_of(document).items():
+        yield from _texts(file, name, seen)
 
 
 def this_machine() -> Machine:
