@@ -67,6 +67,27 @@ def test_the_sample_is_answered():
     )
 
 
+def test_where_a_busy_machine_hides_a_difference_cpu_time_tells_it():
+    def disturbed(run: RunRecord) -> dict[str, Any]:
+        """Give simple now and then a time that is as long as crewai's."""
+        slow = run.framework == "simple" and run.repeat in (1, 3)
+        own = run.split.framework * (40 if slow else 1)
+        return {"split": run.split.model_copy(update={"framework": own})}
+
+    first, second, *_ = answer(
+        comparison := changed(sample(fails=False, cases=1), disturbed), summarise(comparison)
+    )
+    assert re.fullmatch(
+        r"With simulated models, simple and langgraph take least time of their own"
+        r" \(\S+ ms and \S+ ms a run, no measurable difference\),"
+        r" against \d+ ms on crewai \(\S+ × langgraph's\)\.",
+        first,
+    )
+    assert second.startswith("simple takes least CPU time: ")
+    undisturbed = sample(fails=False, cases=1)
+    assert "CPU" not in told(undisturbed)
+
+
 def test_where_all_went_well_a_decision_is_read_first():
     told = answer(comparison := sample(fails=False), summarise(comparison))
     assert "simple takes least time of its own" in told[0]

@@ -30,7 +30,7 @@ WORTH_TELLING = 1.05
 _LENGTH = 160
 """Of a text that others wrote, in characters."""
 _HELD = re.compile(r"(\S+) [^:]*: (\S+) wants .*")
-Timed = Literal["duration", "framework", "overhead"]
+Timed = Literal["duration", "framework", "overhead", "cpu"]
 
 
 def answer(comparison: Comparison, summary: Summary) -> list[str]:
@@ -210,6 +210,7 @@ class _Ranking:
 _OWN = ("takes least time of its own", "take least time of their own", "frameworks' own time")
 _FASTEST = _Ranking("duration", "", "is fastest", "are fastest", "the time of a run")
 _OVERHEAD = _Ranking("overhead", "With models and tools that take no time, ", *_OWN)
+_PROCESSOR = _Ranking("cpu", "", "takes least CPU time", "take least CPU time", "CPU time")
 _WHOLE = _Ranking(
     "duration", "", "has the shortest whole run", "have the shortest whole runs", "the whole run"
 )
@@ -226,14 +227,30 @@ def _times(comparison: Comparison, good: Sequence[Figures]) -> list[str]:
         return [
             *_ranked(comparison, good, _FASTEST),
             *_ranked(comparison, good, _OVERHEAD, share=True),
+            *_processor(comparison, good, "overhead"),
         ]
     answers = {"offline": "simulated models", "replay": "replayed answers"}
     opening = f"With {answers[comparison.settings.mode]}, "
     told = _ranked(comparison, good, _Ranking("framework", opening, *_OWN))
+    told += _processor(comparison, good, "framework")
     if all(one.split and one.split.framework < one.split.whole / 2 for one in good):
         whole = _ranked(comparison, good, _WHOLE)
         told += whole if _WHOLE.what not in whole[0] else whole[1:]
     return told
+
+
+def _processor(comparison: Comparison, good: Sequence[Figures], own: Timed) -> list[str]:
+    """Rank by CPU time where that tells more apart: what else a machine does disturbs it less."""
+    ranks = {metric: _apart(comparison, good, metric) for metric in (own, _PROCESSOR.metric)}
+    return _ranked(comparison, good, _PROCESSOR) if ranks["cpu"] > ranks[own] else []
+
+
+def _apart(comparison: Comparison, good: Sequence[Figures], metric: Timed) -> int:
+    """Count the pairs that a figure tells apart."""
+    pairs = combinations([one.key for one in good], 2)
+    return sum(
+        against(comparison, *pair, [metric])[metric].verdict in ("less", "more") for pair in pairs
+    )
 
 
 def _alone(one: Figures) -> str:
@@ -281,7 +298,7 @@ def _ranked(
             " measurable difference)"
         )
         parts = [
-            f"{times[key]} on {key} ({_multiple(to_first[key])})"
+            f"{times[key]} on {key} ({_behind(comparison, metric, key, [*ahead, *took])})"
             for key in others
             if key not in ahead
         ]
@@ -290,6 +307,16 @@ def _ranked(
     if share:
         told += _share(good)
     return [told, *_by_case(comparison, list(compared), ranking)]
+
+
+def _behind(comparison: Comparison, metric: Timed, key: str, others: Sequence[str]) -> str:
+    """Say by how much one is behind the first of the others, else the next that it is behind."""
+    found = {
+        other: against(comparison, key, other, [metric])[metric] for other in others if other != key
+    }
+    first = others[0]
+    other = next((one for one, how in found.items() if how.verdict == "more"), first)
+    return _multiple(found[other]) + (f" {other}'s" if other != first else "")
 
 
 def _multiple(found: Difference) -> str:
