@@ -478,7 +478,7 @@ def test_items_of_a_map_have_rows_of_their_own_and_count_as_side_by_side(show: A
     only = run.model_copy(update={"tasks": {"notes": notes}, "spans": spans})
     visit = show(comparison.model_copy(update={"runs": (only, *comparison.runs[1:])}))
     chart = visit.page.locator("#timeline .chart").first
-    assert chart.locator("text.item").all_text_contents() == [f"↳ [{at}]" for at in range(11)]
+    assert chart.locator("text.item").all_text_contents() == [f"[{at}]" for at in range(11)]
     assert chart.locator("rect.item").count() == 11
     assert "up to 11 tasks at once" in chart.locator("h3").inner_text()
     assert (
@@ -486,6 +486,39 @@ def test_items_of_a_map_have_rows_of_their_own_and_count_as_side_by_side(show: A
         in chart.locator("title").all_text_contents()
     )
     assert "one task at a time" not in visit.page.locator("#timeline").inner_text()
+    assert visit.faults == []
+
+
+def test_what_is_within_a_task_stands_below_it_in_order(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    run = comparison.runs[0]
+    ended = (
+        "draft[1]/b",
+        "draft[10]/b/y",
+        "draft[1]/b/z",
+        "draft[1]/a",
+        "draft[10]/b",
+        "draft[2]/b",
+    )
+    inner = {
+        address: run.tasks["notes"].model_copy(update={"started": 0.5 - at * 0.01})
+        for at, address in enumerate(ended)
+    }
+    tasks = inner | {"draft": run.tasks["draft"], "notes": run.tasks["notes"]}
+    only = run.model_copy(update={"tasks": tasks, "spans": ()})
+    visit = show(comparison.model_copy(update={"runs": (only,)}))
+    assert [one for one in rows(visit.page) if one.startswith("draft")] == [
+        "draft",
+        "draft[1]/a",
+        "draft[1]/b",
+        "draft[1]/b/z",
+        "draft[2]/b",
+        "draft[10]/b",
+        "draft[10]/b/y",
+    ]
+    names = visit.page.locator("#timeline .chart").first.locator("text.name").all_text_contents()
+    assert names == ["notes", "draft", "[1]/a", "[1]/b", "z", "[2]/b", "[10]/b", "y"]
+    assert visit.page.locator("tr[data-address='draft[1]/b/z'] th").inner_text() == "draft[1]/b/z"
     assert visit.faults == []
 
 

@@ -12,17 +12,40 @@ const LEVELS = {
 
 const KINDS = { tasks: 'block', ask: 'question to a person' };
 
-/** The addresses of tasks in document order, those within a task after it. */
+let known = null;
+
+/** The addresses of tasks in document order, those within a task after it: items by number, others as they first began. */
 function addresses() {
-  const known = new Map(Object.keys(comparison.outline.tasks).map((id) => [id, new Set()]));
+  known ??= findAddresses();
+  return known;
+}
+
+function findAddresses() {
+  const roots = new Map(Object.keys(comparison.outline.tasks).map((id) => [id, new Set()]));
+  const began = new Map();
   for (const run of comparison.runs) {
-    for (const address of Object.keys(run.tasks)) {
+    for (const [address, task] of Object.entries(run.tasks)) {
       const root = address.match(/^[^[/]*/)[0];
-      if (!known.has(root)) known.set(root, new Set());
-      known.get(root).add(address);
+      if (!roots.has(root)) roots.set(root, new Set());
+      roots.get(root).add(address);
+      for (const part of partsOf(address)) began.set(part, Math.min(began.get(part) ?? Infinity, task.started ?? Infinity));
     }
   }
-  return [...known].flatMap(([root, found]) => [root, ...[...found].filter((one) => one !== root)]);
+  return [...roots].flatMap(([root, found]) => [root, ...[...found].filter((one) => one !== root).sort((a, b) => compareAddresses(a, b, began))]);
+}
+
+/** What an address is within, and it itself: `notes`, `notes[0]`, `notes[0]/draft`. */
+function partsOf(address) {
+  return [...address.matchAll(/[[/]|$/g)].map(({ index }) => address.slice(0, index)).filter(Boolean);
+}
+
+function compareAddresses(a, b, began) {
+  const [left, right] = [partsOf(a), partsOf(b)];
+  const at = left.findIndex((part, place) => part !== right[place]);
+  if (at < 0 || right[at] === undefined) return left.length - right.length;
+  const [one, other] = [left[at], right[at]];
+  if (one.endsWith(']') && other.endsWith(']')) return one.localeCompare(other, 'en', { numeric: true });
+  return began.get(one) - began.get(other) || one.localeCompare(other, 'en', { numeric: true });
 }
 
 function makeCell(key, address, caseId) {
@@ -175,7 +198,7 @@ function matrixControls(rows, change) {
 function drawRow(row, state, open, longest) {
   const opened = state.opened?.address === row.address ? state.opened.key : null;
   const tr = el('tr', { role: 'row', 'data-address': row.address },
-    el('th', { scope: 'row', role: 'rowheader' }, row.address, row.kind && el('span', { class: 'more' }, row.kind)),
+    el('th', { scope: 'row', role: 'rowheader' }, ...splitAddress(row.address), row.kind && el('span', { class: 'more' }, row.kind)),
     row.cells.map((cell) => el('td', { role: 'cell' }, drawCell(cell, row.address, opened === cell.key, open, longest))),
     el('td', { role: 'cell', class: 'agrees' }, drawAgreement(row.agreement)),
   );
@@ -183,6 +206,12 @@ function drawRow(row, state, open, longest) {
   const detail = el('td', { role: 'cell', colspan: keys.length + 2 });
   drawOutputs(detail, row.address, opened, state.caseId || comparison.cases[0].id);
   return [tr, el('tr', { role: 'row', class: 'opened' }, detail)];
+}
+
+/** An address, what the task is within being soft. */
+function splitAddress(address) {
+  const at = address.lastIndexOf('/') + 1;
+  return [at > 0 && el('span', { class: 'soft' }, address.slice(0, at)), address.slice(at)];
 }
 
 function drawCell(cell, address, opened, open, longest) {

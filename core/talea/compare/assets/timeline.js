@@ -143,7 +143,8 @@ function describeRun(run, lanes) {
 
 function drawTimeline(run, shown, told, end, width) {
   const narrow = width < 560;
-  const label = narrow ? 0 : Math.min(190, 24 + 7.2 * Math.max(12, ...shown.map(({ address, of }) => (of ? 4 + address.length - of.length : address.length))));
+  const names = nameLanes(shown);
+  const label = narrow ? 0 : Math.min(210, 24 + 7.2 * Math.max(12, ...names.map(({ words, depth }) => words.length + 1.5 * depth)));
   const row = narrow ? ROW + 14 : ROW;
   const right = 14;
   const x = (time) => label + (Math.min(Math.max(time, 0), end) / end) * (width - label - right);
@@ -157,8 +158,8 @@ function drawTimeline(run, shown, told, end, width) {
   ]);
   const lanes = shown.map((lane, at) => {
     const y = at * row + (narrow ? 14 : 0);
-    const words = shorten(lane.of ? `↳ ${lane.address.slice(lane.of.length)}` : lane.address, narrow ? 44 : 24);
-    const name = svg('text', { class: lane.of ? 'item' : 'name', x: lane.of ? 10 : 0, y: y + (narrow ? -1 : 16) }, words);
+    const { words, depth } = names[at];
+    const name = svg('text', { class: lane.of ? 'item' : 'name', x: 10 * depth, y: y + (narrow ? -1 : 16) }, shorten(words, narrow ? 40 : 26 - 2 * depth));
     const marks = lane.spans.map((span) => drawSpan(span, y, x, hatch));
     return [lane.task ? drawBar(lane, y, x, run) : drawItem(lane, y, x, run), marks, name];
   });
@@ -168,6 +169,18 @@ function drawTimeline(run, shown, told, end, width) {
       'aria-label': `When tasks ran on ${run.framework}: ${told}. The same stands in the table below.`,
     },
     defs, lines, lanes, foot > 0 && drawLoad(calls, shown.length * row + (narrow ? 18 : 4), x, narrow));
+}
+
+/** What stands beside each row: below the row of what it is within, only what it adds to that. */
+function nameLanes(shown) {
+  const around = [];
+  return shown.map(({ address }) => {
+    while (around.length && !(address.startsWith(`${around.at(-1)}/`) || address.startsWith(`${around.at(-1)}[`))) around.pop();
+    const words = around.length ? address.slice(around.at(-1).length).replace(/^\//, '') : address;
+    const depth = around.length;
+    around.push(address);
+    return { words, depth };
+  });
 }
 
 /** Draw how many calls of models and tools were under way. */
