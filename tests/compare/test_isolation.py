@@ -1,6 +1,7 @@
 """A comparison goes on whatever a framework's process does, and leaves nothing behind."""
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from talea import DocumentError, UsageError, loads
 from talea.compare import Comparison, compare
-from talea.compare.contenders import read_entries
+from talea.compare.contenders import Entry, read_entries
 from talea.compare.environments import place
 
 TOOLS = """
@@ -296,3 +297,63 @@ def test_why_there_is_no_environment_comes_first(folder: Path) -> None:
     with pytest.raises(UsageError, match="cannot be made: .*pydantic") as caught:
         place(entry)
     assert "error:" not in caught.value.message
+
+
+@pytest.fixture
+def asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for uv, which makes empty environments and writes down what it was asked."""
+    (folder / "programs").mkdir()
+    program = folder / "programs" / "uv"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> "{folder}/asked"\n'
+        'test "$1" = venv || exit 0\nfor last; do :; done\n'
+        f'mkdir -p "$last/bin" && ln -sf "{sys.executable}" "$last/bin/python"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return folder / "asked"
+
+
+@pytest.mark.parametrize(
+    ("origin", "requirement"),
+    [
+        (None, "talea==7.1"),
+        ({"url": "file:///tmp", "dir_info": {"editable": True}}, "-e /tmp"),
+        ({"url": "file:///no/where", "dir_info": {}}, "talea==7.1"),
+        ({"url": "file:///a/w.whl", "archive_info": {}}, "talea @ file:///a/w.whl"),
+        (
+            {
+                "url": "https://example.org/it",
+                "vcs_info": {"vcs": "git", "commit_id": "abc"},
+                "subdirectory": "core",
+            },
+            "talea @ git+https://example.org/it@abc#subdirectory=core",
+        ),
+    ],
+)
+def test_an_environment_has_the_same_talea(
+    folder: Path,
+    asked: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: dict[str, Any] | None,
+    requirement: str,
+) -> None:
+    told = folder / "installed" / "talea-7.1.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: talea\nVersion: 7.1\n")
+    if origin is not None:
+        (told / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.setattr(sys, "path", [str(told.parent), *sys.path])
+    place(Entry("simple", "simple", isolated=True))
+    assert f" {requirement}" in asked.read_text()
+
+
+def test_an_environment_is_made_once_and_again_where_its_python_has_gone(asked: Path) -> None:
+    entry = Entry("simple", "simple", isolated=True)
+    python = Path(str(place(entry).python))
+    made = asked.read_text()
+    assert place(entry).python == str(python)
+    assert asked.read_text() == made
+    python.unlink()
+    place(entry)
+    assert asked.read_text() == made * 2
