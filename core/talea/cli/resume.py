@@ -97,7 +97,7 @@ def resume(  # noqa: PLR0917 - click passes them by name
         answers=answers,
         durability=durability or said.durability or "normal",
         ask=watch.asker,
-        sinks=[watch.sink],
+        sinks=[watch],
         **(inside.settings if inside else {}),
     )
     result = watch.run(prepared, otel=otel)

@@ -105,7 +105,7 @@ def run(  # noqa: PLR0917 - click passes them by name
         journal=journal,
         durability=durability or said.durability or "normal",
         ask=watch.asker,
-        sinks=[watch.sink],
+        sinks=[watch],
         **models,
         **(inside.settings if inside else {}),
     )
@@ -151,7 +151,12 @@ def show(
 
 
 class Watch:
-    """One run under the eyes of a person: its view, its questions and its interruption."""
+    """One run under the eyes of a person: its view, its questions and its interruption.
+
+    It is a sink, which has no use for an answer's pieces: so models need not stream.
+    """
+
+    text = False
 
     def __init__(self, board: Board, *, quiet: bool) -> None:
         self.board = board
@@ -168,7 +173,7 @@ class Watch:
             self._plain = not quiet
         self.asker = self._asker() if can_be_asked() else None
 
-    def sink(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Take an event in, and tell it where nobody sees the live view."""
         self.board(event)
         if self._plain and (line := tell(event)):

@@ -209,7 +209,6 @@ class Arena:
             "model": order.model,
             "offline": order.wishes.offline,
             "meter": True,
-            "save_prompts": True,
         }
         seat.start(
             self._environment,
@@ -248,6 +247,8 @@ class Arena:
     def _made(self, seat: Seat, case: Case, number: int, wishes: Wishes) -> RunRecord:
         """Have a framework make a run."""
         run_id = secrets.token_hex(8)
+        # Only one run's prompts are kept, and the framework's process is told all that is logged.
+        wishes = replace(wishes, save_prompts=number == 0)
         with self._route(wishes).open(run_id) as way:
             told = seat.run(
                 self.order.timeout,
@@ -303,7 +304,6 @@ class Arena:
             order.wishes,
             replay=order.cassettes.get(case.id),
             meter=True,
-            save_prompts=True,
             record=None,
             record_tools=False,
         )

@@ -89,7 +89,8 @@ class Clients:
         before = model.root_async_client
         client = before.copy(base_url=endpoint.base_url)
         _drop_environment(client, endpoint)
-        client._platform = before._platform  # noqa: SLF001 # It takes a thread to find it.
+        if hasattr(before, "_platform"):
+            client._platform = before._platform  # noqa: SLF001 # It takes a thread to find it.
         changed = {"root_async_client": client, "async_client": client.chat.completions}
         return model.model_copy(update={**changed, "openai_api_base": endpoint.base_url})
 
