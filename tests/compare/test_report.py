@@ -554,6 +554,18 @@ def test_a_task_that_was_ready_before_it_began_shows_so(show: Any):
     assert [plot.locator("path.ready").count() for plot in plots.all()] == [0, 1, 0]
 
 
+def test_an_axis_of_minutes_is_read_as_a_clock(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    runs = tuple(run.model_copy(update={"duration": 150.0}) for run in comparison.runs)
+    slow = comparison.model_copy(update={"runs": runs})
+    visit = show(slow)
+    words = "texts => texts.map(text => text.textContent)"
+    axis = visit.page.locator("#timeline svg.plot[role=img]").first.locator("text:not([class])")
+    told = [text for text in axis.evaluate_all(words) if not text.startswith("calls")]
+    assert told == [f"{at // 2}:{30 * (at % 2):02} min" for at in range(6)]
+    assert visit.faults == []
+
+
 def test_durations_have_a_mark_for_each_run(show: Any):
     comparison = sample()
     visit = show(comparison)

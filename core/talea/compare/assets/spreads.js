@@ -56,10 +56,11 @@ function drawSpreads([label, measure, words], caseId, width) {
   const height = groups.length * row + 26;
   const left = narrow ? 4 : 150;
   const x = (value) => left + ((value - scale[0]) / (scale[1] - scale[0])) * (width - left - 16);
-  const steps = ticks(scale[0], scale[1], narrow ? 3 : 7);
+  const isTime = words === seconds;
+  const steps = ticks(scale[0], scale[1], narrow ? 3 : 7, isTime);
   const lines = steps.map((value) => [
     svg('path', { class: 'grid', d: `M${x(value)} 0V${height - 22}` }),
-    svg('text', { x: x(value), y: height - 6, 'text-anchor': x(value) < left + 20 ? 'start' : 'middle' }, words(value)),
+    svg('text', { x: x(value), y: height - 6, 'text-anchor': x(value) < left + 20 ? 'start' : 'middle' }, isTime ? tickWords(value, scale[1]) : words(value)),
   ]);
   const told = groups.map(({ key, good }) => `${key} ${good.length ? `median ${words(quantile(good, 0.5))}, ${words(good[0])} to ${words(good.at(-1))}` : 'no successful run'}`);
   return svg('svg',

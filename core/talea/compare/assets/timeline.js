@@ -3,16 +3,20 @@
 const ROWS = 40;
 const ROW = 24;
 
-/** Round numbers on an axis. */
-function ticks(from, end, most) {
+const CLOCK = [15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400];
+
+/** Round numbers on an axis: times of minutes as on a clock, all else in tens. */
+function ticks(from, end, most, isTime) {
   const rough = (end - from) / most;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  const tens = [1, 2, 5, 10].map((one) => one * power);
+  const step = (isTime && rough > 10 ? [...CLOCK, ...tens] : tens).find((one) => one >= rough);
   const first = Math.ceil(from / step);
   return Array.from({ length: Math.floor(end / step) - first + 1 }, (_, at) => (first + at) * step);
 }
 
 function tickWords(time, end) {
+  if (end > 100) return `${Math.floor(time / 60)}:${String(Math.round(time % 60)).padStart(2, '0')} min`;
   if (end >= 1) return `${Number(time.toFixed(2))} s`;
   return `${Number((time * 1000).toFixed(2))} ms`;
 }
@@ -152,7 +156,7 @@ function drawTimeline(run, shown, told, end, width) {
   const foot = most(calls) > 1 ? row + 4 : 0;
   const height = shown.length * row + foot + 22;
   const [hatch, defs] = hatching();
-  const lines = ticks(0, end, narrow ? 4 : 8).map((time) => [
+  const lines = ticks(0, end, narrow ? 4 : 8, true).map((time) => [
     svg('path', { class: 'grid', d: `M${x(time)} 0V${height - 18}` }),
     svg('text', { x: x(time), y: height - 4, 'text-anchor': time ? 'middle' : 'start' }, tickWords(time, end)),
   ]);
