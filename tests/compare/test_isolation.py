@@ -357,3 +357,10 @@ def test_an_environment_is_made_once_and_again_where_its_python_has_gone(asked: 
     python.unlink()
     place(entry)
     assert asked.read_text() == made * 2
+
+
+def test_another_talea_takes_no_part() -> None:
+    command = [sys.executable, "-P", "-m", "talea.compare.worker", "0", "0", "mark", "0.0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "made by talea 0.0.1" in done.stderr

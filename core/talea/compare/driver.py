@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from importlib import metadata
 from typing import IO, Any
 
 from talea.compare.channel import Channel, Gone, Late
@@ -59,9 +60,10 @@ class Driver:
         executable = python or sys.executable
         with there, its_life:
             numbers = [there.fileno(), its_life.fileno()]
+            arguments = [*map(str, numbers), mark, metadata.version("talea")]
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - talea itself, on a Python of the caller's
-                    [executable, "-P", "-m", "talea.compare.worker", *map(str, numbers), mark],
+                    [executable, "-P", "-m", "talea.compare.worker", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 from talea.compare.contenders import Entry, distribution_of
@@ -89,7 +88,7 @@ class Seat:
             self._driver = None
             self._note(refused=ended.message)
             return
-        refused = told.get("problem") or told.get("refused") or _other_talea(told["versions"])
+        refused = told.get("problem") or told.get("refused")
         if "startup" in told and self.contender.startup is None:
             self._note(startup=Startup.model_validate(told["startup"]))
         known = {name: told[name] for name in ("versions", "python", "emulated") if name in told}
@@ -141,13 +140,6 @@ class Seat:
 def _failed(type: str, message: str) -> dict[str, Any]:
     """Give a run of which its process could tell nothing."""
     return {"status": "failed", "error": {"type": type, "message": message}}
-
-
-def _other_talea(versions: Mapping[str, str]) -> str | None:
-    """Say that another version of talea is there, which may measure and tell other things."""
-    ours = metadata.version("talea")
-    theirs = versions["talea"]
-    return None if theirs == ours else f"it has talea {theirs}, but this comparison is by {ours}"
 
 
 def _held_back(entry: Entry, entries: Sequence[Entry]) -> list[str]:

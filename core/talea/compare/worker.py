@@ -1,4 +1,4 @@
-"""The process of one framework: `python -P -m talea.compare.worker CHANNEL LIFE MARK`.
+"""The process of one framework: `python -P -m talea.compare.worker CHANNEL LIFE MARK VERSION`.
 
 It answers messages over the socket that it is given, one at a time, and prints nothing there that
 a framework or a tool could disturb. Once the comparison is gone, it ends.
@@ -305,7 +305,11 @@ def _load_alone(path: Path) -> Any:
 
 
 def main() -> None:
-    """Answer messages until the comparison is gone."""
+    """Answer messages until the comparison is gone; say so if that is of another talea, which may
+    speak and measure otherwise."""
+    ours, theirs = metadata.version("talea"), sys.argv[4]
+    if ours != theirs:
+        sys.exit(f"{sys.executable} has talea {ours}, but the comparison is made by talea {theirs}")
     end, life = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     for one in (end, life):
         one.set_inheritable(False)  # A tool's own processes have no business there.
