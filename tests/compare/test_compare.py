@@ -181,6 +181,8 @@ def test_one_that_cannot_take_part_says_why(folder: Path) -> None:
         (["simple", "simple"], "twice"),
         (["simpel"], "unknown framework"),
         (["simple:colour"], "is no option"),
+        (["simple:"], "is no option"),
+        (["simple:agents=simple,agents=crewai"], "stands twice"),
     ],
 )
 def test_who_cannot_be_read_is_refused_before_any_run(names: list[str], words: str) -> None:

@@ -114,14 +114,16 @@ def distribution_of(framework: str) -> str:
 
 
 def _read(text: str) -> Entry:
-    name, _, rest = text.partition(":")
+    name, colon, rest = text.partition(":")
     options: dict[str, str] = {}
-    for part in filter(None, rest.split(",")):
+    for part in rest.split(",") if colon else ():
         key, equals, value = part.partition("=")
         if not (equals and key and value):
             raise UsageError(
                 f"{part!r} in {text!r} is no option", "-f langgraph:mode=dataflow,maps=node"
             )
+        if key in options:
+            raise UsageError(f"the option {key!r} stands twice in {text!r}", "name it once")
         options[key] = value
     agents = options.pop(_AGENTS, None)
     return Entry(text, name, agents, options)
