@@ -49,8 +49,10 @@ def answer(comparison: Comparison, summary: Summary) -> list[str]:
             # With nobody to compare with, there is nothing to decide.
             told += [*decision, outcome] if len(ran) > 1 else [outcome, *decision]
         else:
-            outputs = _outputs(summary.agreement, good)
-            told += [_success(ran), _checks(comparison, good), *decision, outputs]
+            success, checks = _success(ran), _checks(comparison, good)
+            ended_well = all(one.succeeded == one.runs for one in ran)
+            first, later = ([checks], [success]) if ended_well else ([success, checks], [])
+            told += [*first, *decision, *later, _outputs(summary.agreement, good)]
     elif not summary.figures:
         told.append("Nothing was compared: no framework could take part.")
     else:
@@ -138,11 +140,11 @@ def _checks(comparison: Comparison, good: Sequence[Figures]) -> str:
         failed = [name for name, rate in one.checks.items() if rate.count < rate.n]
         worst = min(failed, key=lambda name: one.checks[name].share, default=None)
         parts.append(
-            f"{one.key} in {one.passed} of {one.runs} runs"
+            f"{one.key} {one.passed} of {one.runs}"
             + (f" (mostly failed: {one_line(worst, 60)})" if worst and len(failed) > 1 else "")
             + (f" (failed: {one_line(worst, 60)})" if worst and len(failed) == 1 else "")
         )
-    return f"All checks passed: {', '.join(parts)}."
+    return f"Runs that passed every check: {', '.join(parts)}."
 
 
 def _outputs(agreement: Mapping[str, Agreement], good: Sequence[Figures]) -> str:
@@ -290,7 +292,9 @@ def _ranked(
         rest = f"; too few repeats of {names(unknown)} to tell" if unknown and not few else ""
         told = f"{ranking.opening}{how}: {everyone}{rest}"
     else:
-        ahead = [key for key in ahead if key not in unknown]
+        # One that nothing tells apart for its noise does not lead those that are told apart.
+        least = min(took[key] for key in took if behind[key])
+        ahead = [key for key in ahead if key not in unknown and (key == first or took[key] < least)]
         lead = (
             f"{first} {ranking.one}: {times[first]} a run"
             if len(ahead) == 1
@@ -299,7 +303,7 @@ def _ranked(
         )
         parts = [
             f"{times[key]} on {key} ({_behind(comparison, metric, key, [*ahead, *took])})"
-            for key in others
+            for key in sorted(others, key=lambda key: took[key])
             if key not in ahead
         ]
         told = f"{ranking.opening}{lead}, against {names(parts)}"
