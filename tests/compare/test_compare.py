@@ -315,3 +315,18 @@ def test_a_framework_in_an_environment_of_its_own(
     assert all(one.isolated and not one.held_back for one in found.contenders)
     assert all(one.versions["openai"].startswith("2.") for one in found.contenders)
     assert all(one.versions["pydantic"] for one in found.contenders)
+
+
+def test_agents_of_simple_ask_through_either_http_library_of_their_sdk(folder: Path) -> None:
+    """From openai 3 on it brings httpx2, and httpx is not there."""
+    document = (
+        "talea: 1\nname: one\nmodel: openai/any\nagents: {writer: {}}\n"
+        "tasks: {it: {agent: writer, prompt: Say A.}}\n"
+    )
+    asked = [("simple", "openai<3"), ("simple", "openai>=3")]
+    found = measure(folder, document, requirements=asked, offline=True)
+    assert [run.error for run in found.runs] == [None, None], [
+        one.refused for one in found.contenders
+    ]
+    sdks = [one.versions["openai"] for one in found.contenders]
+    assert [sdk.startswith("2.") for sdk in sdks] == [True, False]

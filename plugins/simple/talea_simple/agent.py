@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from talea.adapter import AgentAnswer, AgentCall, AgentTool, Endpoint
@@ -77,10 +78,14 @@ class Clients:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """Make the TLS context once in a process: it takes 25 ms, and a client that has it 0.1."""
-    import httpx
+    """Make the TLS context once in a process: it takes 25 ms, and a client that has it 0.1.
 
-    return httpx.create_ssl_context()
+    It is that of the SDK's own HTTP library: httpx, or httpx2 from openai 3 on.
+    """
+    from openai import DefaultAsyncHttpxClient
+
+    base = next(one for one in DefaultAsyncHttpxClient.__mro__ if one.__name__ == "AsyncClient")
+    return import_module(base.__module__.partition(".")[0]).create_ssl_context()
 
 
 async def answer(call: AgentCall) -> AgentAnswer:
