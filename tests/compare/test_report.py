@@ -29,6 +29,7 @@ from talea.compare.record import (
     Verdict,
 )
 from talea.compare.report import comparison_in, to_html
+from talea.compare.statistics import against
 from talea.drawing import draw_svg
 from talea.errors import UsageError
 from talea.plan import make_plan
@@ -242,6 +243,80 @@ def test_overhead_is_told_where_models_were_asked_for_real(show: Any):
     assert "Recorded\ntapes" in page.locator("#setup .pairs").last.inner_text()
 
 
+def test_figures_are_compared_with_whom_the_reader_chooses(show: Any):
+    comparison = sample()
+    visit = show(comparison)
+    page = visit.page
+    table = page.locator("#summary .figures")
+    row = table.locator("tr").filter(has_text="In the framework itself")
+    apart = row.locator("td .apart")
+    before = apart.all_inner_texts()
+    select = page.get_by_label("Compared with")
+    assert select.evaluate("one => one.selectedOptions[0].text") == "simple"
+    select.focus()
+    page.keyboard.press("ArrowDown")
+    words = against(comparison, "crewai", "langgraph")["framework"].words
+    assert row.locator("td").nth(2).locator(".apart.worse").inner_text() == words
+    assert row.locator("td").nth(0).locator(".apart.better").count() == 1
+    assert row.locator("td").nth(1).locator(".apart").count() == 0
+    heads = [head.split() for head in table.locator("thead th").all_inner_texts()]
+    assert heads == [["simple"], ["langgraph", "reference"], ["crewai"]]
+    assert "Differences are multiples of langgraph," in table.locator("caption").inner_text()
+    assert (
+        page.get_by_role("status").first.inner_text() == "Differences are multiples of langgraph."
+    )
+    select.select_option("simple")
+    assert apart.all_inner_texts() == before
+    assert table.locator("tr").filter(has_text="Retries").locator(".apart").count() == 0
+    assert visit.faults == []
+
+
+def test_nobody_is_compared_with_one_that_never_succeeded(show: Any):
+    comparison = sample(fails=False)
+    failed = tuple(
+        run.model_copy(update={"status": "failed"} if run.framework == "crewai" else {})
+        for run in comparison.runs
+    )
+    page = show(comparison.model_copy(update={"runs": failed})).page
+    options = page.get_by_label("Compared with").locator("option")
+    assert options.all_inner_texts() == ["simple", "langgraph"]
+    assert "not known" not in page.locator("#summary .figures").inner_text()
+    assert show(sample(frameworks=("simple",))).page.get_by_label("Compared with").count() == 0
+
+
+def test_a_replay_marks_what_was_recorded_and_draws_prompts(show: Any):
+    comparison = sample(fails=False)
+    settings = comparison.settings.model_copy(update={"mode": "replay"})
+    page = show(comparison.model_copy(update={"settings": settings})).page
+    assert page.locator(".gauge h3").last.inner_text() == "Prompt characters of a run"
+    table = page.locator("#summary .figures")
+    for name in ("Tokens in", "Tokens out", "Cost"):
+        row = table.locator("tr").filter(has_text=f"{name}, as recorded")
+        assert row.locator("td").count() == 3
+        assert row.locator(".apart").count() == 0
+    calls = table.locator("tr").filter(has_text="Model calls")
+    assert calls.locator(".apart").all_inner_texts() == ["the same", "the same"]
+    page.locator("#spread-what").select_option(label="Prompt characters")
+    told = page.locator("#distributions svg.plot").get_attribute("aria-label")
+    assert told.startswith(
+        f"Prompt characters: simple median {comparison.runs[0].prompt_characters:,}"
+    )
+    assert "Tokens in, as recorded" in page.locator("#prompts .side").first.inner_text()
+
+
+def test_faults_are_told_at_the_head(show: Any):
+    comparison = sample(fails=False)
+    settings = comparison.settings.model_copy(update={"faults": "storm.yaml"})
+    first = comparison.runs[0]
+    calls = (first.calls[0].model_copy(update={"fault": "status"}), *first.calls[1:])
+    runs = (first.model_copy(update={"calls": calls}), *comparison.runs[1:])
+    page = show(comparison.model_copy(update={"settings": settings, "runs": runs})).page
+    every = sum(len(run.calls) for run in runs)
+    head = page.locator("header").inner_text()
+    assert f"Faults 1 of {every} model calls were disturbed by storm.yaml" in head
+    assert "offline, simulated models, with faults" in head
+
+
 def test_each_case_is_told_by_itself_where_there_are_several(show: Any):
     page = show(sample()).page
     rows = page.locator("#cases tbody tr")
@@ -359,7 +434,7 @@ def test_tasks_are_filtered_searched_and_sorted(show: Any):
     choose(page, "failed")
     page.get_by_label("Search").fill("PUB")
     assert rows(page) == ["publish"]
-    assert page.get_by_role("status").inner_text() == "1 of 6 tasks"
+    assert page.locator("#tasks").get_by_role("status").inner_text() == "1 of 6 tasks"
     page.get_by_label("Search").fill("")
     choose(page, "all")
     page.get_by_label("Sort").select_option("name")
@@ -589,9 +664,11 @@ def test_durations_have_a_mark_for_each_run(show: Any):
     assert visit.faults == []
 
 
-def test_prompts_mark_what_the_framework_added(show: Any):
+def test_prompts_mark_what_the_workflow_does_not_say(show: Any):
     visit = show(sample())
     page = visit.page
+    about = page.locator("#prompts .title p").inner_text()
+    assert about.endswith("the framework does, or talea's plugin for it.")
     page.locator("#prompt-call").select_option("draft, turn 1")
     sides = page.locator("#prompts .side")
     assert sides.nth(0).locator("mark").count() == 0
@@ -623,11 +700,41 @@ def test_checks_say_how_many_runs_passed(show: Any):
     page = show(sample()).page
     row = page.locator("#checks tr").filter(has_text="contains 'Sources'")
     assert row.locator("th").inner_text().endswith("all 2 cases")
-    assert row.locator("td").all_inner_texts() == [
-        "✓ 10 of 10",
-        "✓ 10 of 10",
-        "! 9 of 10\nasia: the run failed",
-    ]
+    assert row.locator("td").all_inner_texts() == ["✓ 10 of 10", "✓ 10 of 10", "! 9 of 10"]
+    below = page.locator("#checks tbody").filter(has_text="contains 'Sources'").locator(".why li")
+    assert below.all_inner_texts() == ["the run failed\nasia: crewai 1"]
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_what_was_wrong_with_many_runs_is_told_once(show: Any, viewport: dict[str, int]):
+    comparison = sample(fails=False)
+    told = ("it raised AttributeError: no such thing", *(f"it was {n}" for n in range(4)))
+
+    def verdicts(framework: str, case: str, repeat: int) -> tuple[Verdict, ...]:
+        odd = framework == "crewai" and case == "asia"
+        return (
+            Verdict(check="is_polite", passed=False, why=told[repeat if odd else 0]),
+            Verdict(check="short", passed=True),
+        )
+
+    runs = tuple(
+        run.model_copy(update={"verdicts": verdicts(run.framework, run.case, run.repeat)})
+        for run in comparison.runs
+    )
+    visit = show(comparison.model_copy(update={"runs": runs}), viewport=viewport)
+    first, second = visit.page.locator("#checks tbody").all()
+    assert second.locator(".why").count() == 0
+    reasons = first.locator(".why li")
+    assert reasons.first.inner_text() == (
+        f"{told[0]}\nall 2 cases: simple 10, langgraph 10, crewai 6"
+    )
+    assert not reasons.nth(3).is_visible()
+    first.get_by_text("2 more reasons").click()
+    assert reasons.nth(4).inner_text() == f"{told[4]}\nasia: crewai 1"
+    width = "cell => Math.round(cell.getBoundingClientRect().width)"
+    columns = [cell.evaluate(width) for cell in first.locator("tr").first.locator("td").all()]
+    assert max(columns) - min(columns) <= 1
+    assert visit.wide()[0] <= visit.wide()[1]
 
 
 def test_what_a_judge_used_is_told_beside_the_frameworks(show: Any):
@@ -640,6 +747,46 @@ def test_what_a_judge_used_is_told_beside_the_frameworks(show: Any):
         "How many runs passed each check. A model judged, in 3 calls with 2,100 tokens in and 15"
         " out, $0.0060; that counts for no framework."
     )
+
+
+def test_what_a_command_asks_for_and_writes_over_is_told_beside_it(show: Any):
+    comparison = sample(cases=1, repeats=1)
+    command = "talea compare 'my flow.yaml' --record tapes/it.yaml --record-tools -f simple"
+    live = comparison.settings.model_copy(
+        update={"mode": "live", "recorded": "tapes/it.yaml", "command": command}
+    )
+    page = show(comparison.model_copy(update={"settings": live})).page
+    setup = page.locator("#setup")
+    assert "This asks models again and records over tapes/it.yaml." in setup.inner_text()
+    assert setup.locator(".command pre").all_inner_texts() == [
+        command,
+        "talea compare 'my flow.yaml' -f simple --replay tapes/it.yaml",
+    ]
+    assert "asks models" not in show(comparison).page.locator("#setup").inner_text()
+
+
+def test_inner_tasks_are_told_beside_the_workflows_own(show: Any):
+    comparison = sample(cases=1, repeats=1, fails=False)
+    run = comparison.runs[0]
+    tasks = run.tasks | {f"draft[{at}]/a": run.tasks["notes"] for at in range(2)}
+    inner = comparison.model_copy(update={"runs": (run.model_copy(update={"tasks": tasks}),)})
+    page = show(inner).page
+    assert page.locator("#workflow .title p").inner_text() == "6 tasks, 1 case"
+    told = page.locator("#tasks [role=status]")
+    assert told.inner_text() == "8 rows: 6 tasks, and 2 within them"
+    page.get_by_label("Search").fill("[0]")
+    assert told.inner_text() == "1 of 8 rows: 6 tasks, and 2 within them"
+
+
+def test_a_phone_shows_the_picture_as_large_as_it_was_drawn(show: Any):
+    drawn = picture()
+    visit = show(sample(picture=drawn), viewport=PHONE)
+    image = visit.page.locator(".picture img")
+    natural, shown, box = image.evaluate(
+        "one => [one.naturalWidth, one.getBoundingClientRect().width, one.parentElement.clientWidth]"
+    )
+    assert shown >= natural > box
+    assert visit.wide()[0] <= visit.wide()[1]
 
 
 def test_light_and_dark_follow_the_system_and_the_reader(show: Any):

@@ -286,13 +286,16 @@ def test_a_broken_file_is_told_of_when_it_is_asked_for(folder: Path, server: Vie
 def test_from_the_list_to_a_report_and_back(browse: Open, server: Viewer, viewport: dict[str, int]):
     visit = browse(server.url, server.url, viewport=viewport)
     page = visit.page
+    assert page.locator("h1").inner_text() == server.shelf.folder.name
     assert page.locator(".shelf h2").all_inner_texts() == [
-        "market-brief",
-        "market-brief",
+        "tuesday.html",
+        "monday.json",
         "data-pipeline",
     ]
+    facts = page.locator(".shelf .facts span:first-child").all_inner_texts()
+    assert facts == ["market-brief", "market-brief", "other.json"]
     assert visit.wide()[0] <= visit.wide()[1]
-    page.get_by_role("link", name="market-brief").first.click()
+    page.get_by_role("link", name="tuesday.html").click()
     assert page.url == f"{server.url}report?name=tuesday.html"
     page.get_by_role("button", name="draft on simple").click()
     assert page.locator("tr.opened .side").count() == 3
@@ -318,10 +321,13 @@ def test_two_stand_side_by_side_with_how_they_differ(
     ]
     row = groups.nth(2).locator("tr").filter(has_text="In the framework itself")
     found = re.fullmatch(
-        r"(\d\.\d\d) × \((\d\.\d\d) to (\d\.\d\d)\)", row.locator("td").nth(2).inner_text()
+        r"(\d\.\d\d) × \((\d\.\d\d) to (\d\.\d\d)\)\s+wall times of two sessions",
+        row.locator("td").nth(2).inner_text(),
     )
     assert found is not None
     assert float(found[2]) <= 1.8 <= float(found[3])
+    assert row.locator(".better, .worse").count() == 0
+    assert groups.nth(2).locator("tr").filter(has_text="CPU").locator(".worse").count() == 1
     same = groups.nth(0).locator("tr").filter(has_text="Tokens in")
     assert same.locator("td").nth(2).inner_text() == "the same"
     assert visit.wide()[0] <= visit.wide()[1]
@@ -344,7 +350,7 @@ def test_many_comparisons_are_searched(browse: Open, folder: Path, server: Viewe
     assert page.get_by_label("Search").input_value() == "<brief> tuesday"
     page.get_by_label("Search").fill("brief tuesday")
     page.get_by_role("button", name="Find").click()
-    assert page.locator(".shelf h2").all_inner_texts() == ["market-brief"]
+    assert page.locator(".shelf h2").all_inner_texts() == ["tuesday.html"]
     page.get_by_role("link", name="All", exact=True).click()
     assert page.locator(".shelf h2").count() == 11
     assert visit.faults == []

@@ -20,7 +20,7 @@ def view(folder: str, port: int, opens: bool) -> None:
     from talea.compare.viewing import Viewer
 
     with Viewer(folder, port) as server:
-        click.echo(clean(f"Comparisons in {folder}: {server.url}\nCtrl-C ends it."))
+        click.echo(clean(f"Comparisons in {server.shelf.name}: {server.url}\nCtrl-C ends it."))
         if opens:
             import webbrowser
 

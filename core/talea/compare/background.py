@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from typing import Any
 
 from talea.compare import figures
 from talea.compare.page import Html, counted, join, tag, title
-from talea.compare.record import Comparison, Contender
+from talea.compare.record import Comparison, Contender, Settings
 
 
 def colours_of(comparison: Comparison) -> dict[str, int]:
@@ -17,12 +18,13 @@ def colours_of(comparison: Comparison) -> dict[str, int]:
 
 
 def mode_of(comparison: Comparison) -> str:
-    """Say in words who answered in place of models, or that models did."""
-    return {
+    """Say who answered in place of models, or that models did; and if calls were made to fail."""
+    words = {
         "offline": "offline, simulated models",
         "replay": "replayed answers",
         "live": "live models",
     }[comparison.settings.mode]
+    return f"{words}, with faults" if comparison.settings.faults else words
 
 
 def workflow(comparison: Comparison) -> Html:
@@ -92,18 +94,6 @@ def setup(comparison: Comparison) -> Html:
         "Python": machine.python,
         "talea": machine.talea,
     }
-    command = settings.command
-    again = tag(
-        "div",
-        tag("h3", "To repeat it"),
-        tag(
-            "div",
-            tag("pre", command, tabindex=0),
-            tag("button", "Copy", type="button", id="copy", hidden=True),
-            class_="command",
-        ),
-        class_="card pad stack",
-    )
     listed = [
         join(tag("dt", name), tag("dd", value))
         for name, value in pairs.items()
@@ -114,7 +104,7 @@ def setup(comparison: Comparison) -> Html:
         title("Setup"),
         tag(
             "div",
-            again if command else None,
+            _again(settings),
             tag(
                 "div", *(_contender(one, colours) for one in comparison.contenders), class_="beside"
             ),
@@ -122,6 +112,52 @@ def setup(comparison: Comparison) -> Html:
             class_="stack",
         ),
     )
+
+
+def _again(settings: Settings) -> Html | None:
+    """Give the command that does it again, with what that would ask for and write over; and the one
+    that replays what was recorded."""
+    if settings.command is None:
+        return None
+    replay = _replay(settings.command, settings.recorded) if settings.recorded else None
+    asks = "This asks models again" if settings.mode == "live" else None
+    over = f"records over {settings.recorded}" if replay else None
+    warning = " and ".join(one for one in (asks, over) if one)
+    return tag(
+        "div",
+        tag("h3", "To repeat it"),
+        _command(settings.command),
+        tag("p", f"{warning[0].upper()}{warning[1:]}.", class_="soft small") if warning else None,
+        join(
+            tag("h3", "To replay what was recorded"),
+            _command(replay),
+            tag("p", "This asks no model, and writes over no recording.", class_="soft small"),
+        )
+        if replay
+        else None,
+        class_="card pad stack",
+    )
+
+
+def _command(words: str) -> Html:
+    copy = tag("button", "Copy", type="button", class_="copy", hidden=True)
+    return tag("div", tag("pre", words, tabindex=0), copy, class_="command")
+
+
+def _replay(command: str, recorded: str) -> str | None:
+    """Turn a command that records into one that replays that; None where it cannot be read."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return None
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--record":
+            next(left, None)
+        elif word != "--record-tools" and not word.startswith("--record="):
+            kept.append(word)
+    return shlex.join([*kept, "--replay", recorded]) if len(kept) < len(words) else None
 
 
 def _contender(one: Contender, colours: dict[str, int]) -> Html:

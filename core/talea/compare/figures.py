@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from talea.compare.answer import dollars, seconds
 from talea.compare.estimates import Difference, Spread
 from talea.compare.page import Html, join, tag
-from talea.compare.record import Split
-from talea.compare.statistics import Figures, Summary
+from talea.compare.record import Comparison, Split
+from talea.compare.statistics import METRICS, Figures, Summary, against
 
 SHAPES = (
     "M1 5a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
@@ -24,6 +25,8 @@ SHAPES = (
 begin anew, each has the next shape."""
 FEW = 3
 """So many frameworks stand beside each other on a phone."""
+_RECORDED = frozenset({"input_tokens", "output_tokens", "cost"})
+"""What a replay has as it was recorded, whatever a framework makes of the prompts."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,8 +39,24 @@ class Row:
     metric: str | None = None
 
 
-def rows(added: dict[str, float]) -> dict[str, list[Row]]:
-    """Give all figures by group. `added` counts what each framework adds to a run's prompts."""
+def rows(added: dict[str, float], *, replayed: bool = False) -> dict[str, list[Row]]:
+    """Give all figures by group. `added` counts what in a run's prompts the workflow does not say.
+
+    Where they are `replayed`, tokens and cost are what was recorded, and tell nothing apart.
+    """
+    groups = _rows(added)
+    if not replayed:
+        return groups
+    return {name: [_recorded(row) for row in members] for name, members in groups.items()}
+
+
+def _recorded(row: Row) -> Row:
+    if row.metric not in _RECORDED:
+        return row
+    return replace(row, name=f"{row.name}, as recorded", metric=None)
+
+
+def _rows(added: dict[str, float]) -> dict[str, list[Row]]:
     return {
         "Outcome": [
             Row("Runs that succeeded", lambda f: f"{f.succeeded} of {f.runs}", _errors),
@@ -83,7 +102,7 @@ def rows(added: dict[str, float]) -> dict[str, list[Row]]:
                 metric="prompt_characters",
             ),
             Row(
-                "Added by the framework",
+                "Added by framework or plugin",
                 lambda f: _number(added.get(f.key)),
                 lambda f: _growth(f) if added.get(f.key) else None,
             ),
@@ -92,8 +111,10 @@ def rows(added: dict[str, float]) -> dict[str, list[Row]]:
     }
 
 
-def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) -> Html:
-    """Make the table: a column for each framework, with how it differs from the first."""
+def table(
+    comparison: Comparison, summary: Summary, added: dict[str, float], colours: dict[str, int]
+) -> Html:
+    """Make the table: a column for each framework, with how it differs from the reference."""
     figures = summary.figures
     heads = [
         tag(
@@ -105,12 +126,14 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
         )
         for one in figures
     ]
+    replayed = comparison.settings.mode == "replay"
     groups = [
         _group(name, shown, len(figures))
-        for name, members in rows(added).items()
+        for name, members in rows(added, replayed=replayed).items()
         if (shown := _shown(name, members, figures, colours))
     ]
-    note = _note(summary)
+    every = [one.against for one in figures]
+    note = _note(summary.reference or "", every, summary.confidence)
     few = f" few n{len(figures)}" if len(figures) <= FEW else ""
     head = tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row")
     return tag(
@@ -130,17 +153,45 @@ def table(summary: Summary, added: dict[str, float], colours: dict[str, int]) ->
     )
 
 
-def _note(summary: Summary) -> str:
+def references(comparison: Comparison, summary: Summary) -> dict[str, Any]:
+    """Give what the table says by any framework that others can be compared with: the words above
+    it, and for each other one its differences by metric, with the classes that they have."""
+    told: dict[str, Any] = {}
+    for reference in (one.key for one in summary.figures if one.succeeded):
+        found = {
+            one.key: one.against
+            if reference == summary.reference
+            else against(comparison, one.key, reference, METRICS)
+            for one in summary.figures
+            if one.key != reference and one.succeeded
+        }
+        told[reference] = {
+            "note": _note(reference, list(found.values()), summary.confidence),
+            "against": {
+                key: {metric: [kind(one), one.words] for metric, one in by.items() if _says(one)}
+                for key, by in found.items()
+            },
+        }
+    return told
+
+
+def _note(reference: str, every: Sequence[dict[str, Difference]], confidence: float) -> str:
     """Say what the table's figures are."""
     note = "Medians of the runs that succeeded."
-    found = [one for figures in summary.figures for one in figures.against.values()]
+    found = [one for by in every for one in by.values()]
     if any(one.ratio is not None for one in found):
         note += (
-            f" Differences are multiples of {summary.reference}, with the interval that holds the"
-            f" true one with {_percent(summary.confidence)}."
+            f" Differences are multiples of {reference}, with the interval that holds the true one"
+            f" with {_percent(confidence)}."
         )
     few = next((one.words for one in found if one.verdict == "too_few"), None)
     return f"{note} Of times: {few}." if few else note
+
+
+def _says(found: Difference) -> bool:
+    """Say whether a difference is to be told in its cell: what holds of all is told once, above the
+    table."""
+    return found.verdict not in {"too_few", "unknown"}
 
 
 def _shown(
@@ -170,24 +221,28 @@ def who(key: str, colours: dict[str, int], name: str = "span") -> Html:
 def _reference(key: str, summary: Summary) -> Html | None:
     if key != summary.reference or len(summary.figures) == 1:
         return None
-    return tag("span", " reference", class_="soft small")
+    return tag("span", " reference", class_="soft small reference")
 
 
 def _row(row: Row, figures: Sequence[Figures]) -> Html:
     cells = [
-        tag("td", tag("span", row.main(one) or "–", class_="main"), _lines(row, one), role="cell")
-        for one in figures
+        tag(
+            "td",
+            tag("span", main or "–", class_="main"),
+            _lines(row, one, known=main is not None),
+            role="cell",
+        )
+        for one, main in ((one, row.main(one)) for one in figures)
     ]
-    return tag("tr", tag("th", row.name, scope="row", role="rowheader"), *cells, role="row")
+    head = tag("th", row.name, scope="row", role="rowheader")
+    return tag("tr", head, *cells, role="row", data_metric=row.metric)
 
 
-def _lines(row: Row, figures: Figures) -> Html:
+def _lines(row: Row, figures: Figures, *, known: bool) -> Html:
     more = row.more(figures)
-    found = figures.against.get(row.metric) if row.metric and row.main(figures) else None
-    if found and found.verdict == "too_few":
-        found = None  # It is said once, above the table.
+    found = figures.against.get(row.metric) if row.metric and known else None
     return join(
-        join(" ", tag("span", found.words, class_=kind(found))) if found else None,
+        join(" ", tag("span", found.words, class_=kind(found))) if found and _says(found) else None,
         tag("span", more, class_="more") if more else None,
     )
 

@@ -36,8 +36,9 @@ class Gauge:
     whole: float | None = None
 
 
-def gauges(summary: Summary) -> list[Gauge]:
-    """Give the figures that say something here."""
+def gauges(summary: Summary, *, replayed: bool) -> list[Gauge]:
+    """Give the figures that say something here. Where models' answers are `replayed`, their tokens
+    and cost are those of the recording, but prompts are each framework's own."""
     checked = any(one.checks for one in summary.figures)
     found = [
         Gauge("Runs that passed their checks", _passed, whole=1)
@@ -49,18 +50,24 @@ def gauges(summary: Summary) -> list[Gauge]:
         else Gauge("In the framework itself", lambda f: _time(f.framework_seconds)),
         Gauge("Before the first run", _start, "import and compile"),
         Gauge("Peak memory", _memory),
-        Gauge("Cost of a run", _cost)
-        if any(one.cost for one in summary.figures)
-        else Gauge("Tokens of a run", _tokens, "in and out"),
+        _use(summary, replayed=replayed),
     ]
     return [one for one in found if any(one.read(figure) for figure in summary.figures)]
 
 
-def glance(summary: Summary, colours: dict[str, int]) -> Html | None:
+def _use(summary: Summary, *, replayed: bool) -> Gauge:
+    if replayed:
+        return Gauge("Prompt characters of a run", _prompts)
+    if any(one.cost for one in summary.figures):
+        return Gauge("Cost of a run", _cost)
+    return Gauge("Tokens of a run", _tokens, "in and out")
+
+
+def glance(summary: Summary, colours: dict[str, int], *, replayed: bool = False) -> Html | None:
     """Draw them, side by side; where there is but one, there is nothing to see."""
     if len(summary.figures) < 2 or not any(one.runs for one in summary.figures):
         return None
-    drawn = [_draw(one, summary.figures, colours) for one in gauges(summary)]
+    drawn = [_draw(one, summary.figures, colours) for one in gauges(summary, replayed=replayed)]
     wordy = any(len(one.key) > _SHORT for one in summary.figures)
     note = (
         "Bars are medians of the runs that succeeded; thin lines go from the least to the greatest."
@@ -144,3 +151,8 @@ def _tokens(one: Figures) -> Bar | None:
 
 def _cost(one: Figures) -> Bar | None:
     return None if one.cost is None else Bar(one.cost, dollars(one.cost))
+
+
+def _prompts(one: Figures) -> Bar | None:
+    found = one.prompt_characters
+    return Bar(found, f"{found:,.0f}") if found else None

@@ -1,10 +1,12 @@
-"""What of a prompt is the workflow's own text, and what the framework added to it.
+"""What of a prompt is the workflow's own text, and what the workflow does not say: what the
+framework added to it, or talea's plugin for the framework.
 
 Nothing tells which is which, so it is matched by words. A run of four words that also stands in the
 workflow's text, in the inputs or in what tasks of the run have put out by then is the workflow's
 own, and so is a shorter one that is all of a value, such as a role. In a line so are shorter runs
 beside it, as a template leaves them on both sides of a value, and the value; and a line that is
-made of nothing else. What models and tools said before is no addition.
+made of nothing else. What models and tools said before is no addition. Which of the two added what
+is not told apart.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from talea.compare.record import Comparison, RunRecord, Task
 _WORD = re.compile(r"\w+")
 _TAIL = re.compile(r"[^\w\n]*")
 _ANSWERS = frozenset({"assistant", "tool", "function"})
-"""Who answers in a conversation. What a model or tool said before is no framework's addition."""
+"""Who answers in a conversation. What a model or tool said before is no addition."""
 _RUN = 4
 """How many words must stand in the same order."""
 _NEVER = float("nan")
@@ -217,7 +219,8 @@ def _own(message: dict[str, Any], corpus: Corpus, when: float) -> Ranges:
 
 
 def added(found: Mapping[str, Reading]) -> dict[str, float]:
-    """Give how many characters each contender adds to the prompts of a run: the median of cases."""
+    """Give how many characters of a run's prompts the workflow does not say, by contender: the
+    median of cases."""
     counts: dict[str, list[int]] = {}
     for reading in found.values():
         counts.setdefault(reading.framework, []).append(sum(reading.added))

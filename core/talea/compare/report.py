@@ -10,9 +10,9 @@ import json
 import re
 from typing import Any
 
-from talea.compare import figures, percase, prompts, sharing
+from talea.compare import expected, figures, percase, prompts, sharing
 from talea.compare.agreement import Agreement
-from talea.compare.answer import answer, dollars, terms
+from talea.compare.answer import answer, terms
 from talea.compare.background import colours_of, mode_of, setup, workflow
 from talea.compare.glance import glance
 from talea.compare.page import Html, Page, counted, data, document, header, join, tag, title
@@ -28,6 +28,7 @@ SCRIPTS = (
     "timeline.js",
     "spreads.js",
     "prompts.js",
+    "reference.js",
     "report.js",
 )
 _UNIT = re.compile(r"(?<=\d) (?=(?:×|µs|ms|s|MB)(?!\w))")
@@ -53,11 +54,12 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
         "agreement": _by_task(summary.agreement),
         "by_case": {case: _by_task(found) for case, found in summary.by_case.items()},
         "prompts": {order: one.as_json() for order, one in kept.items()},
+        "references": figures.references(comparison, summary),
     }
     sections = {
         "summary": _summary(comparison, summary, prompts.added(kept)),
         "cases": percase.table(comparison, summary, colours_of(comparison)),
-        "checks": _checks(comparison),
+        "checks": expected.table(comparison, colours_of(comparison)),
         **(_rooms() if comparison.runs and summary.figures else {}),
         "workflow": workflow(comparison),
         "setup": setup(comparison),
@@ -96,7 +98,8 @@ def _rooms() -> dict[str, Html]:
         "Tasks": "What each task came to. Open a cell to see outputs side by side.",
         "Timeline": "When the tasks of one run were under way; all frameworks on one scale.",
         "Distributions": "Each mark is one run; a box holds the middle half, its line the median.",
-        "Prompts": "What was sent. Marked is what is not the workflow's own, but the framework's.",
+        "Prompts": "What was sent. Marked is what the workflow does not say: the framework does, or"
+        " talea's plugin for it.",
     }
     return {words.lower(): _room(words, about) for words, about in told.items()}
 
@@ -136,6 +139,7 @@ def _header(comparison: Comparison, back: str | None) -> Html:
         "When": when(comparison),
         "Runs": f"{made} ({each})" if made == meant else f"{made} of {meant} ({each})",
         "Models": mode_of(comparison),
+        **({"Faults": _disturbed(comparison)} if comparison.settings.faults else {}),
     }
     return header(
         comparison.outline.name,
@@ -143,6 +147,14 @@ def _header(comparison: Comparison, back: str | None) -> Html:
         comparison.outline.description,
         facts,
     )
+
+
+def _disturbed(comparison: Comparison) -> str:
+    """Say how many calls went wrong on purpose."""
+    calls = [call for run in comparison.runs for call in run.calls]
+    wrong = sum(call.fault is not None for call in calls)
+    every = f"{counted(len(calls), 'model call')} were disturbed"
+    return f"{wrong:,} of {every} by {comparison.settings.faults}"
 
 
 def _ways(names: list[str]) -> Html:
@@ -160,7 +172,7 @@ def _room(words: str, about: str) -> Html:
 
 def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) -> Html:
     colours = colours_of(comparison)
-    table = tag("div", figures.table(summary, added, colours), class_="card")
+    table = tag("div", figures.table(comparison, summary, added, colours), class_="card")
     return join(
         title("Summary"),
         tag(
@@ -173,7 +185,7 @@ def _summary(comparison: Comparison, summary: Summary, added: dict[str, float]) 
                 if one.refused is not None and not comparison.of(one.key)
             ),
             _failures(comparison),
-            glance(summary, colours),
+            glance(summary, colours, replayed=comparison.settings.mode == "replay"),
             table if summary.figures else None,
             class_="stack",
         ),
@@ -244,102 +256,6 @@ def _problem(run: RunRecord) -> str:
         return run.status.replace("_", " ")
     place = f" at {run.error.address}" if run.error.address else ""
     return f"{run.error.type}{place}: {run.error.message}"
-
-
-def _checks(comparison: Comparison) -> Html | None:
-    """Make a table of what checks came to, over all cases that have them, for each framework."""
-    verdicts: dict[str, dict[str, list[tuple[str, str | None]]]] = {}
-    for run in comparison.runs:
-        for verdict in run.verdicts:
-            found = verdicts.setdefault(verdict.check, {})
-            why = None if verdict.passed else verdict.why or "failed"
-            found.setdefault(run.framework, []).append((run.case, why))
-    if not verdicts:
-        return None
-    several = len(comparison.cases) > 1
-    colours = colours_of(comparison)
-    keys = [key for key in colours if any(key in found for found in verdicts.values())]
-    body = [
-        tag(
-            "tr",
-            tag(
-                "th",
-                check,
-                tag("span", _in_cases(found, comparison), class_="more") if several else None,
-                scope="row",
-                role="rowheader",
-            ),
-            *(_verdict(found.get(key, []), several=several) for key in keys),
-            role="row",
-        )
-        for check, found in verdicts.items()
-    ]
-    heads = [
-        tag("th", who, scope="col", role="columnheader")
-        for who in (figures.who(key, colours) for key in keys)
-    ]
-    few = f" few n{len(keys)}" if len(keys) <= 3 else ""
-    table = tag(
-        "table",
-        tag("caption", tag("span", f"How many runs passed each check.{_judged(comparison)}")),
-        tag(
-            "thead",
-            tag("tr", tag("td", role="cell", class_="corner"), *heads, role="row"),
-            role="rowgroup",
-        ),
-        tag("tbody", *body, role="rowgroup"),
-        class_=f"verdicts{few}",
-        role="table",
-    )
-    region = tag(
-        "div",
-        table,
-        class_="scroll card",
-        tabindex=0,
-        role="region",
-        aria_label="Checks by framework",
-    )
-    return join(title("Checks", "What was expected of the runs."), region)
-
-
-def _judged(comparison: Comparison) -> str:
-    """Say what models used that judged."""
-    used = [one.used for run in comparison.runs for one in run.verdicts if one.used]
-    if not used:
-        return ""
-    calls = counted(sum(one.model_calls for one in used), "call")
-    tokens = sum(one.input_tokens for one in used), sum(one.output_tokens for one in used)
-    costs = [one.cost for one in used if one.cost is not None]
-    cost = f", {dollars(sum(costs))}" if len(costs) == len(used) else ""
-    return (
-        f" A model judged, in {calls} with {tokens[0]:,} tokens in and {tokens[1]:,} out{cost};"
-        " that counts for no framework."
-    )
-
-
-def _in_cases(found: dict[str, list[tuple[str, str | None]]], comparison: Comparison) -> str:
-    """Say in which cases a check was made."""
-    made = {case for verdicts in found.values() for case, _ in verdicts}
-    names = [case.id for case in comparison.cases if case.id in made]
-    if len(names) == len(comparison.cases):
-        return f"all {len(names)} cases"
-    return ", ".join(names) if len(names) <= _OPEN else counted(len(names), "case")
-
-
-def _verdict(found: list[tuple[str, str | None]], *, several: bool) -> Html:
-    if not found:
-        return tag("td", "–", role="cell")
-    passed = sum(why is None for _, why in found)
-    kind, mark = ("ok", "✓") if passed == len(found) else ("part", "!") if passed else ("no", "✗")
-    wrong = dict.fromkeys(f"{case}: {why}" if several else why for case, why in found if why)
-    more = [f"and {len(wrong) - 3} more"] if len(wrong) > 3 else []
-    return tag(
-        "td",
-        tag("span", mark, class_=f"mark {kind}", aria_hidden="true"),
-        f" {passed} of {len(found)}",
-        *(tag("span", one, class_="more") for one in [*list(wrong)[:3], *more]),
-        role="cell",
-    )
 
 
 def _by_task(found: dict[str, Agreement]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ class Shelf:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        whole = self.folder.resolve()
+        self.name = whole.name or str(whole)
         self._known: dict[str, tuple[tuple[int, int], Entry]] = {}
         list(self._paths())
 
@@ -53,6 +56,11 @@ class Shelf:
         ordered = sorted(found.values(), key=lambda one: (one.began, one.name), reverse=True)
         words = search.lower().split()
         return [one for one in ordered if all(word in _searched(one) for word in words)]
+
+    def repeated(self) -> frozenset[str]:
+        """Name the workflows of which there are several comparisons."""
+        counts = Counter(one.workflow for one in self.entries() if one.broken is None)
+        return frozenset(name for name, count in counts.items() if count > 1)
 
     def read(self, name: str) -> Comparison:
         """Read a comparison by the name of its file. Raises `KeyError` for a name that the folder

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from urllib.parse import urlencode
 
 from talea.compare import figures, prompts
 from talea.compare.agreement import Agreement
 from talea.compare.background import colours_of, mode_of
+from talea.compare.estimates import Difference
 from talea.compare.page import Html, Page, counted, document, header, join, tag, title
 from talea.compare.percase import level
 from talea.compare.record import Comparison, Contender
@@ -17,20 +18,25 @@ from talea.compare.statistics import OUTPUTS, Figures, Summary, summarise
 Named = tuple[str, Comparison]
 _FEW = 8
 """So many files are found without a search."""
+_WALL = frozenset({"duration", "framework", "overhead"})
+"""Times by the clock, in which there is all else that a machine did in a session."""
 
 
-def make_list(folder: str, entries: Sequence[Entry], search: str = "") -> Page:
-    """List a folder's comparisons, to read one or to choose two. `search` is what found them."""
+def make_list(
+    folder: str, entries: Sequence[Entry], search: str = "", repeated: Container[str] = ()
+) -> Page:
+    """List a folder's comparisons, to read one or to choose two. `search` is what found them;
+    those of workflows that are `repeated` go by their files' names."""
     whole = [entry for entry in entries if entry.broken is None]
     broken = len(entries) - len(whole)
     facts = {"Comparisons": f"{len(whole):,}"} | ({"Broken files": f"{broken:,}"} if broken else {})
     return document(
         f"Comparisons in {folder}",
-        header("Comparisons", folder, None, facts),
+        header(folder, "Comparisons in", None, facts),
         tag(
             "main",
             _search(search) if search or len(entries) > _FEW else None,
-            _shelf(entries, whole) if entries else _nothing(search),
+            _shelf(entries, whole, repeated) if entries else _nothing(search),
             class_="wide stack",
             id="main",
         ),
@@ -38,10 +44,15 @@ def make_list(folder: str, entries: Sequence[Entry], search: str = "") -> Page:
     )
 
 
-def _shelf(entries: Sequence[Entry], whole: Sequence[Entry]) -> Html:
+def _shelf(entries: Sequence[Entry], whole: Sequence[Entry], repeated: Container[str]) -> Html:
     listed = tag(
         "ul",
-        *(_broken(entry) if entry.broken else _item(entry, whole) for entry in entries),
+        *(
+            _broken(entry)
+            if entry.broken
+            else _item(entry, whole, by_file=entry.workflow in repeated)
+            for entry in entries
+        ),
         class_="shelf",
     )
     choose = tag("div", tag("button", "Show A and B side by side", type="submit"), class_="bottom")
@@ -84,13 +95,13 @@ def address(name: str) -> str:
     return f"/report?{urlencode({'name': name})}"
 
 
-def _item(entry: Entry, whole: Sequence[Entry]) -> Html:
+def _item(entry: Entry, whole: Sequence[Entry], *, by_file: bool) -> Html:
+    names = (entry.name, entry.workflow) if by_file else (entry.workflow, entry.name)
     facts = [
         entry.began[:16].replace("T", " "),
         ", ".join(entry.keys),
         entry.mode,
         counted(entry.runs, "run"),
-        entry.name,
     ]
     chips = [
         tag("span", f"{entry.failed} failed", class_="chip bad") if entry.failed else None,
@@ -102,8 +113,13 @@ def _item(entry: Entry, whole: Sequence[Entry]) -> Html:
         "li",
         tag(
             "div",
-            tag("h2", tag("a", entry.workflow, href=address(entry.name))),
-            tag("p", *(join(tag("span", fact), " ") for fact in facts), *chips, class_="facts"),
+            tag("h2", tag("a", names[0], href=address(entry.name))),
+            tag(
+                "p",
+                *(join(tag("span", fact), " ") for fact in (names[1], *facts)),
+                *chips,
+                class_="facts",
+            ),
         ),
         tag("div", *pick, class_="pick"),
         tag("p", tag("b", first), " ", *(f"{one} " for one in rest), class_="told"),
@@ -146,8 +162,9 @@ def make_sides(one: Named, other: Named) -> Page:
         tag(
             "li",
             tag("b", f"{side}: "),
-            tag("a", comparison.outline.name, href=address(name)),
-            f", {comparison.began[:16].replace('T', ' ')}, {mode_of(comparison)} ({name})",
+            tag("a", name, href=address(name)),
+            f", {comparison.outline.name}, {comparison.began[:16].replace('T', ' ')},"
+            f" {mode_of(comparison)}",
         )
         for side, (name, comparison) in names.items()
     ]
@@ -177,7 +194,7 @@ def _warnings(one: Comparison, other: Comparison, both: Sequence[str]) -> list[s
         told.append("They were made on different machines: their times say little of each other.")
     if one.outline.source != other.outline.source:
         told.append("The workflow is not the same text in both.")
-    if one.settings.mode != other.settings.mode:
+    if mode_of(one) != mode_of(other):
         told.append(f"A had {mode_of(one)}, B {mode_of(other)}.")
     if not {case.id for case in one.cases} & {case.id for case in other.cases}:
         told.append("They have no case in common: their figures stand here, and are not compared.")
@@ -214,7 +231,14 @@ def _table(
     ]
     table = tag(
         "table",
-        tag("caption", tag("span", "Medians of the runs that succeeded.")),
+        tag(
+            "caption",
+            tag(
+                "span",
+                "Medians of the runs that succeeded. Wall times are of two sessions: what else the"
+                " machine did in each is in them, and in no interval.",
+            ),
+        ),
         tag("thead", head, role="rowgroup"),
         *groups,
         class_="figures few n3",
@@ -241,14 +265,16 @@ def _group(
     body: list[Html] = []
     joined = _joined(key, comparisons)
     differences = joined.of("b").against if len(joined.figures) > 1 else {}
-    for rows in zip(*(_rows(found, added) for found, added in sides), strict=True):
+    replayed = any(one.settings.mode == "replay" for one in comparisons)
+    listed = (_rows(found, added, replayed=replayed) for found, added in sides)
+    for rows in zip(*listed, strict=True):
         label, metric = rows[0][0], rows[0][1]
         cells = [main for _, _, main in rows]
         if not any(cells):
             continue
         found = differences.get(metric or "")
         known = found if found and found.verdict != "unknown" and all(cells) else None
-        told = tag("span", known.words, class_=figures.kind(known)) if known else "–"
+        told = _told(known, wall=metric in _WALL) if known else "–"
         body.append(
             tag(
                 "tr",
@@ -268,6 +294,16 @@ def _group(
         _outputs(joined.agreement),
         class_="group",
         role="rowgroup",
+    )
+
+
+def _told(found: Difference, *, wall: bool) -> Html:
+    """Tell a difference. One of wall times is not called better or worse: it may be the load's."""
+    if not wall:
+        return tag("span", found.words, class_=figures.kind(found))
+    return join(
+        tag("span", found.words, class_="apart"),
+        tag("span", "wall times of two sessions", class_="more"),
     )
 
 
@@ -294,12 +330,12 @@ def _outputs(agreement: dict[str, Agreement]) -> Html | None:
 
 
 def _rows(
-    found: Figures | None, added: dict[str, float]
+    found: Figures | None, added: dict[str, float], *, replayed: bool
 ) -> list[tuple[str, str | None, str | None]]:
     """Give each figure as its name, the metric it is compared by, and what to write."""
     return [
         (row.name, row.metric, row.main(found) if found else None)
-        for rows in figures.rows(added).values()
+        for rows in figures.rows(added, replayed=replayed).values()
         for row in rows
     ]
 

@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _list(shelf: Shelf, query: Mapping[str, str]) -> Page:
     search = query.get("search", "")
-    return make_list(str(shelf.folder), shelf.entries(search), search)
+    return make_list(shelf.name, shelf.entries(search), search, shelf.repeated())
 
 
 def _report(shelf: Shelf, query: Mapping[str, str]) -> Page:

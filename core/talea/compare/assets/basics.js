@@ -65,6 +65,11 @@ function count(number, word, many = `${word}s`) {
   return `${number.toLocaleString('en')} ${number === 1 ? word : many}`;
 }
 
+/** Mark what is in a replay as it was recorded, whatever a framework makes of the prompts. */
+function asRecorded(name) {
+  return comparison.settings.mode === 'replay' ? `${name}, as recorded` : name;
+}
+
 function quantile(ordered, share) {
   const place = share * (ordered.length - 1);
   const below = Math.floor(place);

@@ -129,6 +129,8 @@ function startMatrix(room) {
   const body = el('tbody');
   const rest = el('div', { class: 'after' });
   const told = el('p', { class: 'soft small', role: 'status' });
+  const within = all.filter((address) => !(address in comparison.outline.tasks)).length;
+  const whole = within ? `${count(all.length, 'row')}: ${count(all.length - within, 'task')}, and ${within} within them` : count(all.length, 'task');
   let rows = [];
 
   const gather = () => {
@@ -154,11 +156,11 @@ function startMatrix(room) {
     const shown = found.slice(0, state.shown);
     body.replaceChildren(...shown.flatMap((row) => drawRow(row, state, open, longest)));
     const left = found.length - shown.length;
-    told.textContent = found.length === all.length ? count(all.length, 'task') : `${found.length} of ${count(all.length, 'task')}`;
+    told.textContent = found.length === all.length ? whole : `${found.length} of ${whole}`;
     rest.hidden = left === 0;
     rest.replaceChildren(
       el('button', { type: 'button', on: { click: () => { state.shown += PAGE; draw(); } } }, `Show ${Math.min(PAGE, left)} more`),
-      el('span', { class: 'soft small' }, `${count(left, 'task')} not shown`),
+      el('span', { class: 'soft small' }, `${left} not shown`),
     );
   };
 
@@ -289,7 +291,7 @@ function drawTask(task, reference) {
     ['Time', task.started === null || task.ended === null ? null : seconds(task.ended - task.started)],
     ['Attempts', task.attempts > 1 ? task.attempts : null],
     ['Agent', task.agent],
-    ['Tokens', task.used.model_calls ? `${task.used.input_tokens.toLocaleString('en')} + ${task.used.output_tokens.toLocaleString('en')}` : null],
+    [asRecorded('Tokens'), task.used.model_calls ? `${task.used.input_tokens.toLocaleString('en')} + ${task.used.output_tokens.toLocaleString('en')}` : null],
   ].filter(([, value]) => value !== null && value !== undefined);
   return [
     el('dl', {}, facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value)))),

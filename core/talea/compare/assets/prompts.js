@@ -1,4 +1,4 @@
-// The prompts side by side: the workflow's own text plain, what the framework added marked.
+// The prompts side by side: the workflow's own text plain; marked what the framework or talea's plugin for it added.
 
 function startPrompts(room) {
   const kept = comparison.runs.filter((run) => reading.prompts[run.order]);
@@ -45,8 +45,8 @@ function drawPrompt(key, run, name) {
   return el('div', { class: 'side card' }, who(key, 'h3'),
     el('dl', {},
       fact('Characters', all.toLocaleString('en')),
-      fact('Added', share(added[at], all)),
-      fact('Tokens in', call.input_tokens.toLocaleString('en')),
+      fact('Not in the workflow', share(added[at], all)),
+      fact(asRecorded('Tokens in'), call.input_tokens.toLocaleString('en')),
       call.tools_offered.length > 0 && fact('Tools offered', call.tools_offered.join(', '))),
     all > 0 && svg('svg', { class: 'share', viewBox: '0 0 100 6', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
       svg('rect', { class: 'own', width: 100, height: 6 }),
@@ -91,7 +91,7 @@ function drawMessage(message, ranges) {
     rest && el('details', {}, el('summary', {}, 'Its other fields'), clipped(rest)));
 }
 
-/** Text that the workflow did not ask for; blanks and marks between its own words are no addition. */
+/** Text that the workflow does not say; blanks and marks between its own words are no addition. */
 function addedPart(text) {
   return /[\p{L}\p{N}_]/u.test(text) ? el('mark', { class: 'added' }, text) : text;
 }

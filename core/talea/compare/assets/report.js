@@ -16,13 +16,14 @@ function startWays() {
 }
 
 function startCopy() {
-  const button = document.getElementById('copy');
-  if (!button || !navigator.clipboard) return;
-  button.hidden = false;
-  button.addEventListener('click', async () => {
-    await navigator.clipboard.writeText(comparison.settings.command);
-    button.textContent = 'Copied';
-  });
+  if (!navigator.clipboard) return;
+  for (const button of document.querySelectorAll('.copy')) {
+    button.hidden = false;
+    button.addEventListener('click', async () => {
+      await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+      button.textContent = 'Copied';
+    });
+  }
 }
 
 const PARTS = { tasks: startMatrix, timeline: startTimeline, distributions: startSpreads, prompts: startPrompts };
@@ -31,5 +32,6 @@ for (const [id, start] of Object.entries(PARTS)) {
   const room = document.querySelector(`#${id} .room`);
   if (room) start(room);
 }
+startReference();
 startWays();
 startCopy();

@@ -5,8 +5,9 @@ const MEASURES = {
   framework: ['Time of the framework itself', (run) => run.split.framework, seconds],
   cpu: ['CPU', (run) => run.cpu, seconds],
   peak: ['Peak memory', (run) => run.peak_memory / 1e6, (value) => `${value.toFixed(0)} MB`],
-  input: ['Tokens in', (run) => run.used.input_tokens, (value) => Math.round(value).toLocaleString('en')],
-  output: ['Tokens out', (run) => run.used.output_tokens, (value) => Math.round(value).toLocaleString('en')],
+  prompts: ['Prompt characters', (run) => run.calls.reduce((sum, call) => sum + call.prompt_characters, 0), (value) => Math.round(value).toLocaleString('en')],
+  input: [asRecorded('Tokens in'), (run) => run.used.input_tokens, (value) => Math.round(value).toLocaleString('en')],
+  output: [asRecorded('Tokens out'), (run) => run.used.output_tokens, (value) => Math.round(value).toLocaleString('en')],
 };
 
 function startSpreads(room) {
