@@ -297,6 +297,7 @@ def test_from_the_list_to_a_report_and_back(browse: Open, server: Viewer, viewpo
     assert visit.wide()[0] <= visit.wide()[1]
     page.get_by_role("link", name="tuesday.html").click()
     assert page.url == f"{server.url}report?name=tuesday.html"
+    assert "File tuesday.html" in page.locator("header").inner_text()
     page.get_by_role("button", name="draft on simple").click()
     assert page.locator("tr.opened .side").count() == 3
     page.get_by_role("link", name="All comparisons").click()
@@ -377,8 +378,9 @@ def test_comparisons_without_a_common_case_are_not_compared(
     (folder / "moved.json").write_text(moved.to_json(), encoding="utf-8")
     page = browse(f"{server.url}sides?a=monday.json&b=moved.json", server.url).page
     assert "They have no case in common" in " ".join(page.locator(".notice").all_inner_texts())
-    row = page.locator("tbody.group").first.locator("tr").filter(has_text="Duration")
-    assert row.locator("td").last.inner_text() == "–"
+    for name in ("Duration", "Peak memory"):
+        row = page.locator("tbody.group").first.locator("tr").filter(has_text=name)
+        assert row.locator("td").last.inner_text() == "–"
 
 
 def test_other_machines_and_texts_are_pointed_out(browse: Open, folder: Path, server: Viewer):

@@ -102,7 +102,7 @@ def _rows(added: dict[str, float]) -> dict[str, list[Row]]:
                 metric="prompt_characters",
             ),
             Row(
-                "Added by framework or plugin",
+                "Not in the workflow: by framework or plugin",
                 lambda f: _number(added.get(f.key)),
                 lambda f: _growth(f) if added.get(f.key) else None,
             ),

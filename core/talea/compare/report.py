@@ -44,8 +44,8 @@ def to_html(comparison: Comparison) -> str:
     return make_report(comparison).html
 
 
-def make_report(comparison: Comparison, back: str | None = None) -> Page:
-    """Make the report's page. `back` is the address of the list that it belongs to."""
+def make_report(comparison: Comparison, back: str | None = None, file: str | None = None) -> Page:
+    """Make the report's page. `back` is the address of the list that it belongs to, as `file`."""
     summary = summarise(comparison)
     kept = prompts.readings(comparison)
     text, texts = sharing.share(comparison)
@@ -77,7 +77,7 @@ def make_report(comparison: Comparison, back: str | None = None) -> Page:
     return document(
         f"{comparison.outline.name}: {names_of(comparison)} compared",
         tag("a", "To the content", href="#main", class_="skip"),
-        _header(comparison, back),
+        _header(comparison, back, file),
         _ways(list(shown)),
         main,
         tag(
@@ -131,11 +131,11 @@ def when(comparison: Comparison) -> str:
     return comparison.began[:16].replace("T", " ")
 
 
-def _header(comparison: Comparison, back: str | None) -> Html:
+def _header(comparison: Comparison, back: str | None, file: str | None) -> Html:
     cases, repeat = len(comparison.cases), comparison.settings.repeat
     made, meant = len(comparison.runs), cases * repeat * len(measured(comparison))
     each = f"{counted(cases, 'case')} × {counted(repeat, 'repeat')}"
-    facts = {
+    facts = ({"File": file} if file else {}) | {
         "When": when(comparison),
         "Runs": f"{made} ({each})" if made == meant else f"{made} of {meant} ({each})",
         "Models": mode_of(comparison),

@@ -264,7 +264,8 @@ def _group(
     name = tag("th", figures.who(key, colours), colspan=4, scope="colgroup", role="cell")
     body: list[Html] = []
     joined = _joined(key, comparisons)
-    differences = joined.of("b").against if len(joined.figures) > 1 else {}
+    common = {case.id for case in comparisons[0].cases} & {case.id for case in comparisons[1].cases}
+    differences = joined.of("b").against if common and len(joined.figures) > 1 else {}
     replayed = any(one.settings.mode == "replay" for one in comparisons)
     listed = (_rows(found, added, replayed=replayed) for found, added in sides)
     for rows in zip(*listed, strict=True):

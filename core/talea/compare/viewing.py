@@ -126,7 +126,8 @@ def _list(shelf: Shelf, query: Mapping[str, str]) -> Page:
 
 
 def _report(shelf: Shelf, query: Mapping[str, str]) -> Page:
-    return make_report(_named(shelf, query, "name")[1], back="/")
+    name, comparison = _named(shelf, query, "name")
+    return make_report(comparison, back="/", file=name)
 
 
 def _sides(shelf: Shelf, query: Mapping[str, str]) -> Page:
