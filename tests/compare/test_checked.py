@@ -143,24 +143,49 @@ def test_a_planted_regression_fails_the_build(
     talea: Talea, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert talea("-i", "topic=tea", "-o", "earlier.json") == 0
-    against = ("--baseline", "earlier.json", "--regress-on", "tokens,prompt_characters")
+    against = ("--baseline", "earlier.json", "--regress-on", "model_calls,prompt_characters")
     assert talea("-i", "topic=tea", *against) == 0
     longer = FLOW.replace("Write about", "Write, with all that comes to your mind, about")
     (tmp_path / "flow.yaml").write_text(longer)
     capsys.readouterr()
-    assert talea("-i", "topic=tea", *against) == 1
-    told = capsys.readouterr().err
-    assert "FAILED  simple: prompt characters:" in told
-    assert "the workflow has changed" in told
+    assert talea("-i", "topic=tea", *against, "-o", "a.md", "--markdown") == 1
+    said = capsys.readouterr()
+    assert "FAILED  simple: prompt characters:" in said.err
+    assert "the workflow has changed" in said.err
+    for text in (said.out, Path("a.md").read_text()):
+        assert "**FAILED** simple: prompt characters:" in text
+        assert "compared with earlier.json of" in text
+
+
+def test_what_cannot_be_judged_is_refused_before_anything_runs(
+    talea: Talea, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert talea("-i", "topic=tea", "-o", "earlier.json") == 0
+    capsys.readouterr()
+
+    def told(*args: str, topic: str = "tea") -> str:
+        assert talea("-i", f"topic={topic}", "--baseline", "earlier.json", "-o", "a.xml", *args) > 1
+        assert not Path("a.xml").exists()
+        said = capsys.readouterr().err
+        assert "starting" not in said
+        return said
+
+    assert "prompt_characters tells how much is sent" in told("--regress-on", "tokens")
+    assert "where nobody waits for a model, framework says" in told("--regress-on", "overhead")
+    assert "there are 1" in told("--regress-on", "duration")
+    assert "no case with the same id, inputs" in told(topic="coffee")
+    (tmp_path / "flow.yaml").write_text(FLOW.replace("name: flow", "name: other"))
+    assert "the baseline is of the workflow 'flow', and this is 'other'" in told()
 
 
 @pytest.mark.parametrize(
     ("gates", "said"),
     [
         (("--regress-on", "tokens"), "--regress-on has nothing to compare with"),
+        (("--max-regression", "10%"), "--max-regression has nothing to compare with"),
         (("--fail-under", "150%"), "'150%' is more than there can be"),
     ],
-    ids=["no baseline", "more than all"],
+    ids=["no baseline", "none to be worse than", "more than all"],
 )
 def test_gates_that_guard_nothing_are_refused_before_anything_runs(
     talea: Talea, capsys: pytest.CaptureFixture[str], gates: tuple[str, str], said: str

@@ -218,3 +218,13 @@ def test_any_text_gives_xml_of_the_same_shape(name: str, why: str) -> None:
 def test_a_comparison_without_runs_is_told_too(gates: list[Gate]) -> None:
     root = check_shape(to_junit(made(), gates))
     assert root.get("tests") == str(len(gates))
+
+
+def test_no_property_stands_twice():
+    comparison = made(ran())
+    [first, other] = comparison.contenders
+    told = first.model_copy(update={"versions": {"talea": "0.1.0", "python": "3.12.1"}})
+    root = ET.fromstring(to_junit(comparison.model_copy(update={"contenders": (told, other)})))
+    names = [one.get("name") for one in suite(root, "simple").iter("property")]
+    assert len(names) == len(set(names))
+    assert {"talea", "python", "option maps"} < set(names)

@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from compare.sample import many, sample
 from talea.compare import frame
+from talea.compare.gates import Gate
 from talea.compare.markdown import ROWS, escaped
 from talea.compare.record import Comparison, Overhead, Problem, Split
 from talea.errors import UsageError
@@ -58,7 +59,9 @@ def test_a_summary_for_a_pull_request():
     text = sample().to_markdown()
     assert text.startswith("### market-brief: simple against langgraph against crewai\n")
     page = rendered(text)
-    assert page.count("<table>") == 3
+    assert page.count("<table>") == 4
+    first = text.partition("| --- |")[0].rpartition("\n\n")[2]
+    assert first == "|  | passed | time | framework | CPU | memory | tokens | cost |\n"
     assert "<td>9/10</td>" in page
     assert "<td>draft</td>" in page
     assert "crewai: server_error 1" in page
@@ -66,7 +69,7 @@ def test_a_summary_for_a_pull_request():
 
 
 def test_overhead_stands_in_the_table_where_it_is_known():
-    assert "| p90 | framework | against the first |" in sample().to_markdown()
+    assert "| time | framework | CPU |" in sample().to_markdown()
     comparison = sample()
     overhead = tuple(
         Overhead(
@@ -76,9 +79,42 @@ def test_overhead_stands_in_the_table_where_it_is_known():
         for run in comparison.runs
     )  # fmt: skip
     text = comparison.model_copy(update={"overhead": overhead}).to_markdown()
-    assert "| p90 | overhead | against the first |" in text
-    assert "| 500 ms |  |" in text
-    assert "| 750 ms | 1.50 × |" in text
+    assert "| time | overhead | CPU |" in text
+    assert "| overhead against the first |" in text
+    assert "| 500 ms |" in text and "| 750 ms |" in text
+    assert "| 1.50 × |" in text
+
+
+def test_a_replay_tells_of_characters_sent_first_and_marks_what_was_recorded():
+    comparison = sample()
+    settings = comparison.settings.model_copy(update={"mode": "replay"})
+    text = comparison.model_copy(update={"settings": settings}).to_markdown()
+    first, more = text.split("<details>")[:2]
+    assert "| memory | prompt characters |" in first
+    assert "cost" not in first
+    assert "| tokens (as recorded) | cost (as recorded) |" in more
+
+
+def test_versions_are_told_once():
+    text = sample().to_markdown()
+    assert text.count("- simple: ") == 1
+    assert "- simple: talea-simple 0.1.0, openai 2.54.0, Python 3.11.2" in text
+    assert text.count("talea 0.1.0") == 1
+
+
+def test_gates_stand_in_it_those_first_that_failed():
+    gates = [
+        Gate(name="baseline", passed=True, words="compared with earlier.json"),
+        Gate(name="tokens", passed=True, words="simple: tokens: 1", framework="simple"),
+        Gate(name="tokens", passed=False, words="crewai: tokens: <b> @me 2", framework="crewai"),
+    ]
+    text = sample().to_markdown(gates)
+    shown = text.partition("| time |")[0]
+    assert "**1 of 3 gates failed:**" in shown
+    assert shown.index("**FAILED** crewai") < shown.index("passed compared with earlier.json")
+    assert "<b>" not in text and "@me" not in text
+    assert "- simple: tokens: 1" in text.partition("Gates that passed")[2]
+    assert "gate" not in sample().to_markdown()
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

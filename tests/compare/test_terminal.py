@@ -23,9 +23,10 @@ def seen(folder: Path, columns: int, *arguments: str) -> str:
     """Give what stands in a terminal in the end."""
     (folder / "flow.yaml").write_text(FLOW)
     mine, its = pty.openpty()
-    command = [sys.executable, "-m", "talea", "compare", "flow.yaml", "-f", "simple", "--offline"]
+    offline = [] if "--replay" in arguments else ["--offline"]
+    command = [sys.executable, "-m", "talea", "compare", "flow.yaml", "-f", "simple"]
     process = subprocess.Popen(
-        [*command, "--repeat", "2", *arguments], cwd=folder, stdin=its, stdout=its, stderr=its,
+        [*command, "--repeat", "2", *offline, *arguments], cwd=folder, stdin=its, stdout=its, stderr=its,
         env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm"},
     )  # fmt: skip
     os.close(its)
@@ -59,3 +60,13 @@ def test_cases_are_named_where_there_are_several(tmp_path: Path) -> None:
         '{"id": "one", "inputs": {}}\n{"id": "two", "inputs": {}}'
     )
     assert "simple: two, run 1 of 2" in seen(tmp_path, 80, "--inputs", "cases.jsonl")
+
+
+def test_a_replay_tells_what_was_sent_and_not_what_was_recorded(tmp_path: Path) -> None:
+    answer = "[{content: Words., repeat: true, usage: {input_tokens: 990, output_tokens: 77}}]"
+    cassette = f"talea_cassette: 1\ntasks: {{a: {answer}, b: {answer}}}\n"
+    (tmp_path / "tape.yaml").write_text(cassette)
+    head, row = seen(tmp_path, 200, "--replay", "tape.yaml").split("\r\x1b[K")[-1].splitlines()[:2]
+    assert head.split()[-2:] == ["CALLS", "PROMPTS"]
+    assert re.search(r" 2 +\d+ chars$", row.rstrip())
+    assert "990" not in row

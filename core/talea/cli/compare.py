@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from talea.cli import FAILED, INTERRUPTED
 from talea.cli.options import tools_option
@@ -102,7 +103,7 @@ _SPARED = ("CPU", "MODEL", "WAITING", "MEMORY", "TOOLS")
 )  # fmt: skip
 @click.option(
     "--regress-on", metavar="NAMES",
-    help="What must not get worse: duration, tokens, …; all that can be compared if left out.",
+    help="What must not get worse: tokens, cpu, duration, …; all but wall times if left out.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a summary in Markdown.")
@@ -141,7 +142,8 @@ def compare(  # noqa: PLR0917 - click passes them by name
     """Run a workflow on several frameworks, in turns, and say which one suits it."""
     from talea.compare import Comparison
     from talea.compare import compare as carry_out
-    from talea.compare.gates import check_gates, read_measures, read_share
+    from talea.compare.gates import check_gates, read_share
+    from talea.compare.measures import read_measures
     from talea.plan import make_plan
 
     for out in outs:
@@ -151,15 +153,22 @@ def compare(  # noqa: PLR0917 - click passes them by name
             )
         if not Path(out).absolute().parent.is_dir():
             raise UsageError(f"the folder of {out!r} does not exist")
-    if regress_on is not None and baseline is None:
-        raise UsageError(
-            "--regress-on has nothing to compare with", "name an earlier comparison with --baseline"
-        )
+    for parameter, option in (
+        ("regress_on", "--regress-on"),
+        ("max_regression", "--max-regression"),
+    ):
+        given = ctx.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+        if given and baseline is None:
+            raise UsageError(
+                f"{option} has nothing to compare with",
+                "name an earlier comparison with --baseline",
+            )
     held_to: dict[str, Any] = {
         "fail_under": None if fail_under is None else read_share(fail_under, most=1),
         "baseline": None if baseline is None else Comparison.read(baseline),
         "max_regression": read_share(max_regression),
         "regress_on": None if regress_on is None else read_measures(regress_on),
+        "baseline_name": Path(baseline or "").name,
     }
     workflow = read_workflow(file)
     plan = make_plan(workflow)
@@ -191,6 +200,8 @@ def compare(  # noqa: PLR0917 - click passes them by name
         record_tools=record_tools,
         faults=faults,
         allow_hosts=hosts,
+        baseline=held_to["baseline"],
+        regress_on=held_to["regress_on"],
         command=shlex.join(["talea", *(ctx.find_root().obj or sys.argv[1:])]),
         progress=_tell,
     )
@@ -202,9 +213,9 @@ def compare(  # noqa: PLR0917 - click passes them by name
     if as_json:
         click.echo(comparison.to_json())
     elif as_markdown:
-        click.echo(comparison.to_markdown())
+        click.echo(comparison.to_markdown(gates))
     else:
-        click.echo(clean(_table(comparison.rows)))
+        click.echo(clean(_table(comparison)))
         click.echo()
         for sentence in comparison.answer:
             click.echo(wrapped(clean(sentence)))
@@ -239,7 +250,7 @@ def _write(comparison: Comparison, gates: Sequence[Gate], out: str) -> None:
         ".xml": lambda: to_junit(comparison, gates),
         ".html": comparison.to_html,
         ".json": comparison.to_json,
-        ".md": comparison.to_markdown,
+        ".md": lambda: comparison.to_markdown(gates),
     }
     try:
         Path(out).write_text(make[Path(out).suffix.lower()](), encoding="utf-8")
@@ -247,9 +258,9 @@ def _write(comparison: Comparison, gates: Sequence[Gate], out: str) -> None:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
 
 
-def _table(rows: Sequence[Figures]) -> str:
+def _table(comparison: Comparison) -> str:
     """Give the table: without columns that say nothing, and no wider than the terminal."""
-    columns = _columns(rows)
+    columns = _columns(comparison.rows, replayed=comparison.settings.mode == "replay")
     for name in _SPARED:
         shown = table([tuple(columns), *zip(*columns.values(), strict=True)])
         if fits(shown):
@@ -258,7 +269,9 @@ def _table(rows: Sequence[Figures]) -> str:
     return table([tuple(columns), *zip(*columns.values(), strict=True)])
 
 
-def _columns(figures: Sequence[Figures]) -> dict[str, list[str]]:
+def _columns(figures: Sequence[Figures], *, replayed: bool) -> dict[str, list[str]]:
+    """Give each column. In a replay tokens and cost are those of the recording, the same for all:
+    there it is the characters sent that tell frameworks apart."""
     from talea.compare.answer import dollars
 
     checked = any(one.checks for one in figures)
@@ -274,14 +287,21 @@ def _columns(figures: Sequence[Figures]) -> dict[str, list[str]]:
         "OVERHEAD": lambda one: _time(_overhead(one)),
         "CPU": lambda one: _time(one.cpu and one.cpu.p50),
         "MEMORY": lambda one: f"{one.peak_memory / 1e6:.0f} MB" if one.peak_memory else "-",
-        "TOKENS": lambda one: f"{one.input_tokens or 0:,.0f}+{one.output_tokens or 0:,.0f}",
+        "CALLS": lambda one: _number(one.model_calls),
+        "PROMPTS": lambda one: (
+            "-" if one.prompt_characters is None else f"{one.prompt_characters:,.0f} chars"
+        ),
+        "TOKENS": lambda one: f"{_number(one.input_tokens)}+{_number(one.output_tokens)}",
         "COST": lambda one: dollars(one.cost),
     }
+    asked = any(one.model_calls for one in figures)
     says = {
         "TOOLS": any(one.split and one.split.tool >= _SHOWN for one in figures),
         "WAITING": any(one.split and one.split.waiting >= _SHOWN for one in figures),
-        "TOKENS": any(one.model_calls for one in figures),
-        "COST": any(one.cost for one in figures),
+        "CALLS": asked and replayed,
+        "PROMPTS": asked and replayed,
+        "TOKENS": asked and not replayed,
+        "COST": any(one.cost for one in figures) and not replayed,
     }
     return {name: [*map(give, figures)] for name, give in read.items() if says.get(name, True)}
 
@@ -295,3 +315,7 @@ def _overhead(one: Figures) -> float | None:
 
 def _time(value: float | None) -> str:
     return "-" if value is None else seconds(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"

@@ -22,6 +22,8 @@ from talea.compare.checks import judge
 from talea.compare.contenders import read_entries
 from talea.compare.engine import Order, Progress, carry_out
 from talea.compare.judging import check_judges
+from talea.compare.measures import Measured, Terms, check_baseline
+from talea.compare.particulars import this_machine
 from talea.compare.record import Case, Comparison
 from talea.compare.tapes import cassettes_for, cassettes_in
 from talea.errors import UsageError
@@ -58,6 +60,8 @@ def compare(
     record_tools: bool = False,
     faults: str | Path | None = None,
     allow_hosts: Sequence[str] = (),
+    baseline: Comparison | None = None,
+    regress_on: Sequence[Measured] | None = None,
     command: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -77,6 +81,9 @@ def compare(
     `replay` is a cassette, or a folder of one for each case, that answers in place of models.
     `record` is where what models answered is written, in the same form: of each case's first
     successful run on the first framework that has one; with `record_tools`, what tools gave too.
+
+    `baseline` and `regress_on` are what `talea.compare.gates.check_gates` will be given: what could
+    not be judged by them is refused before any run.
 
     A run that fails is data. Raises what `talea.run` raises for what is wrong before any run.
     """
@@ -104,29 +111,43 @@ def compare(
     if wishes.asks_models:
         check_judges(document, judges.models, model=model, allow_hosts=allow_hosts)
     is_file = isinstance(tools, str | Path)
-    return carry_out(
-        Order(
-            plan=plan,
-            document=document,
-            entries=read_entries(
-                frameworks, isolate=isolate, requirements=requirements, pythons=pythons
-            ),
-            cases=checked,
-            wishes=wishes,
-            cassettes=cassettes,
-            recorded={} if record is None else cassettes_for(record, checked),
-            repeat=repeat,
-            warmup=warmup,
-            seed=seed,
-            timeout=timeout,
-            tools=str(tools) if is_file else None,
-            functions=() if is_file or tools is None else _places_of(tools),
-            model=model,
-            allow_hosts=allow_hosts,
-            command=command,
-            judge=judges if any(case.expect for case in checked) else None,
-            progress=progress or (lambda _: None),
-        )
+    order = Order(
+        plan=plan,
+        document=document,
+        entries=read_entries(
+            frameworks, isolate=isolate, requirements=requirements, pythons=pythons
+        ),
+        cases=checked,
+        wishes=wishes,
+        cassettes=cassettes,
+        recorded={} if record is None else cassettes_for(record, checked),
+        repeat=repeat,
+        warmup=warmup,
+        seed=seed,
+        timeout=timeout,
+        tools=str(tools) if is_file else None,
+        functions=() if is_file or tools is None else _places_of(tools),
+        model=model,
+        allow_hosts=allow_hosts,
+        command=command,
+        judge=judges if any(case.expect for case in checked) else None,
+        progress=progress or (lambda _: None),
+    )
+    if baseline is not None:
+        check_baseline(baseline, _terms_of(order), regress_on)
+    return carry_out(order)
+
+
+def _terms_of(order: Order) -> Terms:
+    apart = any(entry.isolated or entry.python is not None for entry in order.entries)
+    return Terms(
+        mode=order.mode,
+        workflow=order.plan.name,
+        machine=this_machine(),
+        cases=order.cases,
+        repeat=order.repeat,
+        faults=order.wishes.faults is not None,
+        frameworks=None if apart else [entry.key for entry in order.entries],
     )
 
 

@@ -1,43 +1,44 @@
 """Gates for continuous integration: what a comparison must reach, and what must not get worse.
 
-Against a baseline only those frameworks and cases count that both comparisons have. A time fails a
-gate when the lower end of its ratio's interval is beyond what is allowed, so that noise does not;
-what repeats exactly (tokens of a replay) is compared exactly. Times from different machines say
-nothing about each other: there, each framework is compared by its ratio to one and the same other.
+Against a baseline only those frameworks and cases count that both comparisons have. What repeats
+exactly is compared exactly; what varies fails a gate when the lower end of its ratio's interval is
+beyond what is allowed. A time that fails is looked at again: where CPU time did not grow with it,
+or every framework got slower alike, the gate says that it looks like the machine; CPU time that
+nobody named does not fail then. To compare by ratios to another framework would not take the
+machine out: a busy one makes a short run wait as long as a long one, and what slows all alike, such
+as a tool, would pass. Only between machines there is nothing else to go by.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from statistics import median
-from typing import Literal, cast, get_args
 
 from talea.compare.estimates import FEWEST_PAIRS, Difference, difference, rate, rates_differ
-from talea.compare.record import Case, Comparison, Contender, Frozen, Machine, RunRecord
-from talea.compare.scope import meant
-from talea.compare.statistics import SCHEDULING
+from talea.compare.measures import (
+    MEASURES,
+    Measured,
+    Terms,
+    check_baseline,
+    common_cases,
+    differing,
+    read_measures,
+    same_system,
+    usual_measures,
+)
+from talea.compare.record import Comparison, Contender, Frozen, RunRecord
+from talea.compare.statistics import MEMORY_JITTER, SCHEDULING
 from talea.errors import UsageError
 
-Measured = Literal[
-    "duration",
-    "tokens",
-    "model_calls",
-    "prompt_characters",
-    "cost",
-    "pass_rate",
-    "framework",
-    "overhead",
-    "cpu",
-]
-"""What a regression may be of. `framework`, `overhead` and `cpu` are looked at where they are asked
-for: they are so short that they move with the machine's mood."""
-USUAL: tuple[Measured, ...] = get_args(Measured)[:6]
 REGRESSION = 0.1
 """What is allowed where nothing is said."""
+_ALIKE = 1.25
+"""Frameworks whose ratios are no further apart than this got slower alike."""
+_FEW = 4
+"""Where CPU time grew by less than this part of what a time did, it did not grow with it."""
 
 _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*")
 _LISTED = 6
@@ -50,26 +51,6 @@ class Gate(Frozen):
     passed: bool
     words: str
     framework: str | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class _Measure:
-    """How a figure is read from a run."""
-
-    read: Callable[[RunRecord], float | None]
-    timed: bool = False
-
-
-_MEASURES: dict[Measured, _Measure] = {
-    "duration": _Measure(lambda run: run.duration, timed=True),
-    "tokens": _Measure(lambda run: run.used.input_tokens + run.used.output_tokens),
-    "model_calls": _Measure(lambda run: run.used.model_calls),
-    "prompt_characters": _Measure(lambda run: run.prompt_characters),
-    "cost": _Measure(lambda run: run.used.cost),
-    "framework": _Measure(lambda run: run.split.framework, timed=True),
-    "overhead": _Measure(lambda run: None, timed=True),  # in no run, but in those made again
-    "cpu": _Measure(lambda run: run.cpu, timed=True),
-}
 
 
 def read_share(text: str, most: float = math.inf) -> float:
@@ -85,18 +66,6 @@ def read_share(text: str, most: float = math.inf) -> float:
     return share
 
 
-def read_measures(text: str) -> tuple[Measured, ...]:
-    """Read names of what must not get worse, with commas between. Raises `UsageError`."""
-    known = get_args(Measured)
-    names = [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{name!r} is not measured here", meant(name, known))
-    if not names:
-        raise UsageError("nothing is named that must not get worse", f"one of {', '.join(known)}")
-    return cast("tuple[Measured, ...]", tuple(dict.fromkeys(names)))
-
-
 def check_gates(
     comparison: Comparison,
     *,
@@ -104,12 +73,15 @@ def check_gates(
     baseline: Comparison | None = None,
     max_regression: float = REGRESSION,
     regress_on: Sequence[Measured] | None = None,
+    baseline_name: str = "a baseline",
 ) -> list[Gate]:
     """Hold a comparison to a pass rate that each framework must reach, and to an earlier one.
 
     Shares are from 0 to 1; `max_regression` is how much worse a figure may be, as a share of the
-    earlier one. Without `regress_on` it is all of `USUAL` that is known. Raises `UsageError` where
-    a share is none, or a name of `regress_on` is not known.
+    earlier one. Without `regress_on` it is all that does not hang on how busy the machine is; what
+    it names and turns out not to be known fails. `baseline_name` is for the words. An interrupted
+    comparison has one gate, which fails. Raises `UsageError` where a share is none, and for what
+    `compare` refuses before any run when it is given a baseline.
     """
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise UsageError(f"fail_under is {fail_under:g}", "a share from 0 to 1")
@@ -117,16 +89,18 @@ def check_gates(
         raise UsageError(f"max_regression is {max_regression:g}", "a share of 0 or more")
     if regress_on is not None:
         regress_on = read_measures(",".join(regress_on))
-    gates: list[Gate] = []
+    if baseline is not None:
+        check_baseline(baseline, Terms.of(comparison), regress_on)
     if comparison.interrupted and (fail_under is not None or baseline is not None):
-        words = (
-            f"interrupted after {_count(len(comparison.runs), 'run')}: what is missing is unknown"
-        )
-        gates.append(Gate(name="complete", passed=False, words=words))
+        made = _count(len(comparison.runs), "run")
+        words = f"interrupted after {made}: what is missing is unknown"
+        return [Gate(name="complete", passed=False, words=words)]
+    gates: list[Gate] = []
     if fail_under is not None:
         gates += [_pass_rate(comparison, one, fail_under) for one in comparison.contenders]
     if baseline is not None:
-        gates += _Against(comparison, baseline, max_regression, regress_on).gates()
+        against = _Against(comparison, baseline, max_regression, regress_on)
+        gates += against.gates(baseline_name)
     return gates
 
 
@@ -157,47 +131,48 @@ class _Against:
         measures: Sequence[Measured] | None,
     ) -> None:
         self.now, self.then, self.allowed = now, then, allowed
-        self.measures = USUAL if measures is None else measures
+        self.elsewhere = differing(now.machine, then.machine)
+        usual = usual_measures(now.settings.mode, elsewhere=bool(self.elsewhere))
+        self.measures = usual if measures is None else measures
         self.asked_for = measures is not None
         earlier = {one.key: one for one in then.taking_part}
         self.both = {
             one.key: (one, earlier[one.key]) for one in now.taking_part if one.key in earlier
         }
-        known = {case.id: case for case in then.cases}
-        self.cases = [case.id for case in now.cases if _same(case, known.get(case.id))]
+        self.cases = common_cases(now.cases, then.cases)
         self.exact = now.settings.mode != "live"
-        self.elsewhere = _differing(now.machine, then.machine)
         self.reference = next(iter(self.both), None)
 
-    def gates(self) -> Iterator[Gate]:
+    def gates(self, name: str) -> Iterator[Gate]:
         """Give a gate for what the two have in common, then one for each framework and figure."""
         tell = partial(Gate, name="baseline")
-        ours, theirs = self.now.settings, self.then.settings
-        if ours.mode != theirs.mode:
-            modes = f"the baseline was made {_mode(theirs.mode)}, and this {_mode(ours.mode)}"
-            yield tell(passed=False, words=f"{modes}: the two cannot be compared")
-            return
-        if not self.both or not self.cases:
-            what = "framework" if not self.both else "case"
-            yield tell(passed=False, words=f"no {what} is in both this and the baseline")
+        if not self.both:
+            yield tell(passed=False, words=f"no framework is both in this and in {name}")
             return
         common = f"{_count(len(self.both), 'framework')} and {_count(len(self.cases), 'case')}"
-        told = [f"compared with {self.then.began} by {common}", *self._remarks()]
+        told = [f"compared with {name} of {self.then.began} by {common}", *self._remarks()]
         yield tell(passed=True, words="; ".join(told))
         for key in self.both:
             for measured in self.measures:
-                gate = self._rate(key) if measured == "pass_rate" else self._figure(key, measured)
+                gate = self._held(key, measured)
                 if gate is not None:
                     yield gate
+
+    def _held(self, key: str, measured: Measured) -> Gate | None:
+        match measured:
+            case "pass_rate":
+                return self._rate(key)
+            case "memory":
+                return self._memory(key)
+            case _:
+                return self._figure(key, measured)
 
     def _remarks(self) -> Iterator[str]:
         """Say what else differs, which may be why figures do."""
         now, then = self.now, self.then
         if then.interrupted:
             yield f"the baseline was interrupted after {_count(len(then.runs), 'run')}"
-        if now.outline.name != then.outline.name:
-            yield f"the workflow is {now.outline.name!r}, and was {then.outline.name!r}"
-        elif now.outline.source != then.outline.source:
+        if now.outline.source != then.outline.source:
             yield "the workflow has changed"
         for name in ("model", "faults", "cassette", "seed", "timeout"):
             ours, theirs = getattr(now.settings, name), getattr(then.settings, name)
@@ -221,41 +196,89 @@ class _Against:
             rate(sum(run.passed for run in runs), len(runs))
             for runs in (self._runs(self.now, key), self._runs(self.then, key))
         )
-        if not theirs.count:
-            return self._unknown(key, "pass_rate", "no run of the baseline passed")
         worse = ours.share < theirs.share * (1 - self.allowed) - 1e-9
         worse = worse and (self.exact or rates_differ(ours, theirs))
         words = f"{ours.count} of {ours.n} runs passed, and {theirs.count} of {theirs.n} then"
         return self._gate(key, "pass_rate", not worse, words)
 
+    def _memory(self, key: str) -> Gate | None:
+        """Compare the most that the process held, which repeats to a hundredth or so."""
+        now, then = self.now, self.then
+        if not len(self.cases) == len(now.cases) == len(then.cases):
+            why = "the cases are not the same, and one process makes them all"
+            return self._unknown(key, "memory", why)
+        if not same_system(now.machine, then.machine):
+            return self._unknown(key, "memory", "the operating system is another one")
+        rounds = min(now.settings.repeat, then.settings.repeat)
+        ours, theirs = (_peak(self._runs(one, key), rounds) for one in (now, then))
+        if not theirs or not ours:
+            return self._missing(key, "memory")
+        fits = ours <= theirs * max(1 + self.allowed, MEMORY_JITTER)
+        words = f"{ours / 1e6:,.0f} MB, and {theirs / 1e6:,.0f} MB then, {ours / theirs:.2f} ×"
+        return self._gate(key, "memory", fits, words)
+
     def _figure(self, key: str, measured: Measured) -> Gate | None:
         """Hold a figure of the runs that succeeded to what it was."""
-        measure = _MEASURES[measured]
+        timed = MEASURES[measured].timed
         ours = self._values(self.now, key, measured)
         theirs = self._values(self.then, key, measured)
-        if measured == "overhead" and self.exact:
-            why = "it is measured beside real models; without them `framework` says as much"
-            return self._unknown(key, measured, why)
-        if not theirs:
-            return self._unknown(key, measured, "the baseline does not know it")
-        if not ours:
-            if measured == "overhead" or any(run.succeeded for run in self._runs(self.now, key)):
-                return self._unknown(key, measured, "this comparison does not know it")
-            return self._gate(key, measured, False, "no run succeeded, and some did then")
+        if not theirs or not ours:
+            return self._missing(key, measured)
         cases = [case for case in ours if case in theirs]
         if not cases:
-            return self._unknown(key, measured, "no case succeeded in both")
-        if measure.timed and self.elsewhere:
+            return self._unknown(key, measured, "it is known of no case in both")
+        if timed and self.elsewhere:
             return self._relative(key, measured)
-        if not measure.timed and self.exact:
+        if not timed and self.exact:
             return self._exact(key, measured, *(_total(side, cases) for side in (ours, theirs)))
-        pairs = [pair for case in cases for pair in zip(ours[case], theirs[case], strict=False)]
-        return self._judged(key, measured, self._difference(measured, pairs))
+        found = self._grown(key, measured)
+        return self._judged(key, measured, found, looks=self._looks(key, measured, found))
+
+    def _missing(self, key: str, measured: Measured) -> Gate | None:
+        """Tell of a figure that one of the two does not know, be it for want of a good run."""
+        good, then_good = (
+            any(run.succeeded for run in self._runs(one, key)) for one in (self.now, self.then)
+        )
+        if not then_good:
+            words = "no run of the baseline succeeded, and nothing is worse than that"
+            return self._gate(key, measured, True, words) if self.asked_for else None
+        if not good:
+            return self._gate(key, measured, False, "no run succeeded, and some did then")
+        theirs = self._values(self.then, key, measured) if measured in MEASURES else {}
+        which = "this comparison" if theirs else "the baseline"
+        return self._unknown(key, measured, f"{which} does not know it")
+
+    def _grown(self, key: str, measured: Measured) -> Difference:
+        """Compare a figure that varies with what it was."""
+        ours, theirs = (self._values(one, key, measured) for one in (self.now, self.then))
+        return self._difference(measured, _paired(ours, theirs))
+
+    def _looks(self, key: str, measured: Measured, found: Difference) -> str:
+        """Say why a time that grew looks like the machine rather than the code, if it does."""
+        if not MEASURES[measured].timed or not self._is_worse(found) or found.ratio is None:
+            return ""
+        why: list[str] = []
+        if measured != "cpu":
+            processor = self._grown(key, "cpu").ratio
+            own = self._grown(key, "framework") if measured == "duration" else found
+            waited = processor is not None and processor - 1 < (found.ratio - 1) / _FEW
+            # What a model or a tool takes longer for costs no CPU time here, either.
+            if waited and self._is_worse(own):
+                why.append(f"CPU time is {processor:.2f} × of what it was")
+        ratios = [self._grown(one, measured).ratio or 1.0 for one in self.both]
+        least, most = min(ratios), max(ratios)
+        if len(ratios) > 1 and least > 1 + self.allowed and most < _ALIKE * least:
+            who = "both frameworks" if len(ratios) == 2 else f"all {len(ratios)} frameworks"
+            why.append(f"{who} got slower alike ({least:.2f} to {most:.2f} ×)")
+        return " and ".join(why)
+
+    def _is_worse(self, found: Difference) -> bool:
+        return found.verdict == "more" and (found.low or 0.0) > 1 + self.allowed
 
     def _exact(self, key: str, measured: Measured, ours: float, theirs: float) -> Gate | None:
         """Compare what repeats exactly: the sum of the cases' medians."""
         if not ours and not theirs:
-            return self._unknown(key, measured, "there is none in both")
+            return self._gate(key, measured, True, "none in both") if self.asked_for else None
         fits = ours <= theirs * (1 + self.allowed) + 1e-9
         ratio = f", {ours / theirs:.2f} ×" if theirs and ours != theirs else ""
         words = f"{ours:,.6g}, and {theirs:,.6g} then{ratio}"
@@ -264,19 +287,14 @@ class _Against:
     def _relative(self, key: str, measured: Measured) -> Gate | None:
         """Compare a time by its ratio to the reference's in the same round."""
         reference = self.reference
-        if reference is None or key == reference:
-            others = "the others are compared by their ratio to it" if len(self.both) > 1 else ""
-            words = f"times of another machine say nothing{'; ' * bool(others)}{others}"
-            return self._unknown(key, measured, words, always=True)
+        if reference is None or len(self.both) < 2:
+            return self._unknown(key, measured, "times of another machine say nothing")
+        if key == reference:
+            words = "times of another machine say nothing; the others' ratios to it are compared"
+            return self._gate(key, measured, True, words)
         ours = self._ratios(self.now, key, reference, measured)
         theirs = self._ratios(self.then, key, reference, measured)
-        pairs = [
-            pair
-            for case in ours
-            if case in theirs
-            for pair in zip(ours[case], theirs[case], strict=False)
-        ]
-        found = self._difference(measured, pairs, floor=0.0)
+        found = self._difference(measured, _paired(ours, theirs), floor=0.0)
         return self._judged(key, measured, found, f" in relation to {reference}")
 
     def _difference(
@@ -286,27 +304,36 @@ class _Against:
         floor: float | None = None,
     ) -> Difference:
         if floor is None:
-            floor = SCHEDULING if _MEASURES[measured].timed else 0.0
+            floor = SCHEDULING if MEASURES[measured].timed else 0.0
         # Whatever is counted by a model that is asked for real varies as a time does.
         return difference(pairs, floor=floor, counts=False, among=len(self.both))
 
     def _judged(
-        self, key: str, measured: Measured, found: Difference, relation: str = ""
+        self,
+        key: str,
+        measured: Measured,
+        found: Difference,
+        relation: str = "",
+        *,
+        looks: str = "",
     ) -> Gate | None:
         if found.verdict == "too_few":
-            words = f"not judged: {found.words}; give --repeat {FEWEST_PAIRS} or more"
-            return self._gate(key, measured, True, words)
+            return self._unknown(
+                key, measured, f"{found.words}; give --repeat {FEWEST_PAIRS} or more", told=True
+            )
         if found.verdict == "unknown":
             return self._unknown(key, measured, found.words)
         if found.low is None or found.high is None or found.ratio is None:
             words = f"{found.words} then{relation}"
             return self._gate(key, measured, found.verdict != "more", words)
-        worse = found.verdict == "more" and found.low > 1 + self.allowed
         interval = f"({found.low:.2f} to {found.high:.2f})"
         words = f"{found.ratio:.2f} × {interval} of what it was{relation}"
         if found.verdict == "none":
             words = f"no measurable difference{relation}: {words}"
-        return self._gate(key, measured, not worse, words)
+        passed = not self._is_worse(found) or bool(looks and not self.asked_for)
+        if looks:
+            words += f"; {looks}: that looks like the machine rather than the code"
+        return self._gate(key, measured, passed, words)
 
     def _gate(self, key: str, measured: Measured, passed: bool, words: str) -> Gate:
         name = measured.replace("_", " ")
@@ -314,12 +341,14 @@ class _Against:
         return Gate(name=name, passed=passed, words=f"{key}: {name}: {words}{rule}", framework=key)
 
     def _unknown(
-        self, key: str, measured: Measured, why: str, *, always: bool = False
+        self, key: str, measured: Measured, why: str, *, told: bool = False
     ) -> Gate | None:
-        """Tell that nothing can be told, where someone has asked for it."""
-        if not (self.asked_for or always):
+        """Tell that nothing can be told: a gate that was asked for does not pass by that."""
+        if not (self.asked_for or told):
             return None
-        return self._gate(key, measured, True, f"not judged: {why}")
+        name = measured.replace("_", " ")
+        words = f"{key}: {name}: not judged: {why}"
+        return Gate(name=name, passed=not self.asked_for, words=words, framework=key)
 
     def _runs(self, comparison: Comparison, key: str) -> list[RunRecord]:
         return [run for run in comparison.of(key) if run.case in self.cases]
@@ -334,7 +363,7 @@ class _Against:
                 for one in comparison.overhead
                 if one.framework == key and one.case in self.cases
             }
-        read = _MEASURES[measured].read
+        read = MEASURES[measured].read
         runs = (run for run in self._runs(comparison, key) if run.succeeded)
         return {(run.case, run.repeat): read(run) for run in runs}
 
@@ -362,20 +391,9 @@ class _Against:
         return found
 
 
-def _same(case: Case, earlier: Case | None) -> bool:
-    return earlier is not None and (case.inputs, case.answers) == (earlier.inputs, earlier.answers)
-
-
-def _differing(ours: Machine, theirs: Machine) -> dict[str, tuple[object, object]]:
-    """Give what tells two machines apart."""
-    pairs = {
-        name: (getattr(ours, name), getattr(theirs, name))
-        for name in ("system", "processor", "cores")
-    }
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
 def _versions(key: str, ours: Contender, theirs: Contender) -> Iterator[str]:
+    if bool(ours.python) != bool(theirs.python):
+        return  # One of the two was ended before it had told.
     now = {**ours.versions, "Python": ours.python}
     then = {**theirs.versions, "Python": theirs.python}
     changed = [
@@ -395,6 +413,23 @@ def _left_out(
         yield f"{what} left out, being {why}: {_listed(missing)}"
 
 
+def _paired(
+    ours: dict[str, list[float]], theirs: dict[str, list[float]]
+) -> list[tuple[float, float]]:
+    return [
+        pair
+        for case in ours
+        if case in theirs
+        for pair in zip(ours[case], theirs[case], strict=False)
+    ]
+
+
+def _peak(runs: Sequence[RunRecord], rounds: int) -> int:
+    """Give the most that a process held in its first rounds: it may grow with each."""
+    good = (run.peak_memory for run in runs if run.succeeded and run.repeat < rounds)
+    return max(good, default=0)
+
+
 def _total(values: dict[str, list[float]], cases: Sequence[str]) -> float:
     return sum(median(values[case]) for case in cases)
 
@@ -410,7 +445,3 @@ def _count(number: int, what: str) -> str:
 
 def _or_none(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _mode(mode: str) -> str:
-    return {"offline": "offline", "replay": "from a cassette", "live": "with real models"}[mode]

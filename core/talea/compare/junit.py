@@ -41,7 +41,7 @@ def _suite(comparison: Comparison, contender: Contender) -> ET.Element:
     runs = comparison.of(contender.key)
     suite = ET.Element("testsuite", name=_clean(contender.key))
     properties = ET.SubElement(suite, "properties")
-    for name, value in _properties(comparison, contender):
+    for name, value in _properties(comparison, contender).items():
         ET.SubElement(properties, "property", name=_clean(name), value=_clean(value))
     classname = f"{comparison.outline.name}.{contender.key}"
     if contender.refused is not None:
@@ -120,19 +120,21 @@ def _counted(suite: ET.Element, began: str, seconds: float) -> ET.Element:
     return suite
 
 
-def _properties(comparison: Comparison, contender: Contender) -> Iterable[tuple[str, str]]:
+def _properties(comparison: Comparison, contender: Contender) -> dict[str, str]:
+    """Give each property once: what a framework tells of its process goes before what is told of
+    the comparison's own."""
     settings, machine = comparison.settings, comparison.machine
-    yield "talea", machine.talea
-    yield "python", contender.python or machine.python
-    yield from contender.versions.items()
-    for name, value in contender.options.items():
-        yield f"option {name}", value
-    yield "mode", settings.mode
-    yield "repeat", str(settings.repeat)
-    yield "seed", str(settings.seed)
-    yield "system", machine.system
-    if settings.command:
-        yield "command", settings.command
+    return {
+        "talea": machine.talea,
+        "python": contender.python or machine.python,
+        **contender.versions,
+        **{f"option {name}": value for name, value in contender.options.items()},
+        "mode": settings.mode,
+        "repeat": str(settings.repeat),
+        "seed": str(settings.seed),
+        "system": machine.system,
+        **({"command": settings.command} if settings.command else {}),
+    }
 
 
 def _ending(run: RunRecord) -> str:

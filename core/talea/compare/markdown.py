@@ -7,31 +7,40 @@ link or code, and names nobody: GitHub would write to whomever an `@name` in it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from talea.compare.agreement import Agreement
 from talea.compare.answer import answer, dollars, one_line, seconds
 from talea.compare.estimates import Rate
+from talea.compare.gates import Gate
 from talea.compare.record import Comparison
 from talea.compare.statistics import OUTPUTS, Figures, Summary, summarise
 
 ROWS = 12
 """Of a table of tasks or checks; a comment on a pull request is read on a phone, too."""
 _CELL = 80
+_SENTENCE = 600
+_GATES = 20
+_TOLD = ("talea", "python")
+"""Versions that are told elsewhere."""
 _MARKS = re.compile(r"([\\`*_\[\]|~#!$])")
 _BREAK = "\u200b"
 
 
-def to_markdown(comparison: Comparison) -> str:
-    """Give a comparison as GitHub's Markdown; a few screens, however large it is."""
+def to_markdown(comparison: Comparison, gates: Sequence[Gate] = ()) -> str:
+    """Give a comparison, and the gates it was held to, as GitHub's Markdown; a few screens, however
+    large it is."""
     summary = summarise(comparison)
     parts = [
         [f"### {escaped(comparison.outline.name)}: {_versus(comparison)}"],
-        [f"- {escaped(sentence, 600)}" for sentence in answer(comparison, summary)],
-        _frameworks(summary),
+        [f"- {escaped(sentence, _SENTENCE)}" for sentence in answer(comparison, summary)],
+        _held(gates),
+        _frameworks(summary, replayed=comparison.settings.mode == "replay"),
         _tasks(summary),
         _checks(summary.figures),
+        _more(summary, replayed=comparison.settings.mode == "replay"),
         _details(comparison),
+        _passed(gates),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -50,38 +59,101 @@ def _versus(comparison: Comparison) -> str:
     return " against ".join(escaped(one.key) for one in comparison.contenders) or "nothing compared"
 
 
-def _frameworks(summary: Summary) -> list[str]:
+def _held(gates: Sequence[Gate]) -> list[str]:
+    """Say which gates failed, and against what they were held."""
+    if not gates:
+        return []
+    failed = [gate for gate in gates if not gate.passed]
+    told = (
+        f"**{len(failed)} of {len(gates)} gates failed:**"
+        if failed
+        else f"**All {len(gates)} gates passed.**"
+        if len(gates) > 1
+        else "**The gate passed.**"
+    )
+    shown = [*failed, *(gate for gate in gates if gate.passed and gate.framework is None)]
+    lines = [
+        f"- {'passed' if gate.passed else '**FAILED**'} {escaped(gate.words, _SENTENCE)}"
+        for gate in shown[:_GATES]
+    ]
+    more = [f"- and {len(shown) - _GATES} more"] if len(shown) > _GATES else []
+    return [told, "", *lines, *more]
+
+
+def _passed(gates: Sequence[Gate]) -> list[str]:
+    """List the gates of frameworks that passed, out of the way."""
+    passed = [gate for gate in gates if gate.passed and gate.framework is not None]
+    if not passed:
+        return []
+    lines = [f"- {escaped(gate.words, _SENTENCE)}" for gate in passed[: 2 * _GATES]]
+    more = [f"- and {len(passed) - 2 * _GATES} more"] if len(passed) > 2 * _GATES else []
+    return [
+        "<details><summary>Gates that passed</summary>", "", *lines, *more, "", "</details>",
+    ]  # fmt: skip
+
+
+def _frameworks(summary: Summary, *, replayed: bool) -> list[str]:
+    """Give what decides, in few columns. In a replay tokens and cost are those of the recording."""
     if not summary.figures:
         return []
     checked = any(one.checks for one in summary.figures)
     again = any(one.overhead for one in summary.figures)
-    header = ["", "succeeded", "passed", "time", "p90", "overhead" if again else "framework"]
-    header += ["against the first", "CPU", "memory", "model calls", "tokens in", "out", "cost"]
-    header.append("import")
-    rows = [_framework(one, again) for one in summary.figures]
-    if not checked:
-        header, *rows = (row[:2] + row[3:] for row in (header, *rows))
-    return _table(header, *rows)
+    header = ["", "passed" if checked else "succeeded", "time"]
+    header += ["overhead" if again else "framework", "CPU", "memory"]
+    header += ["prompt characters"] if replayed else ["tokens", "cost"]
+    return _table(
+        header,
+        *(_framework(one, checked, again, replayed) for one in summary.figures),
+    )
 
 
-def _framework(one: Figures, again: bool) -> list[str]:
+def _framework(one: Figures, checked: bool, again: bool, replayed: bool) -> list[str]:
     """Give a row. Where runs were made again without a model, those tell what a framework costs."""
-    compared = one.against.get("overhead" if again else "framework")
     own = one.overhead if again else one.framework_seconds
     return [
         escaped(one.key),
-        f"{one.succeeded}/{one.runs}",
-        f"{one.passed}/{one.runs}",
+        f"{one.passed if checked else one.succeeded}/{one.runs}",
         _seconds(one.duration and one.duration.p50),
-        _seconds(one.duration and one.duration.p90),
         _seconds(own and own.p50),
-        "" if compared is None else compared.words,
         _seconds(one.cpu and one.cpu.p50),
         "–" if one.peak_memory is None else f"{one.peak_memory / 1e6:,.0f} MB",
-        *map(_count, (one.model_calls, one.input_tokens, one.output_tokens)),
-        "–" if one.cost is None else escaped(dollars(one.cost)),
-        _seconds(one.import_seconds),
+        *(
+            [_count(one.prompt_characters)]
+            if replayed
+            else [f"{_count(one.input_tokens)} + {_count(one.output_tokens)}", _dollars(one.cost)]
+        ),
     ]
+
+
+def _more(summary: Summary, *, replayed: bool) -> list[str]:
+    """Give the rest of the figures, out of the way."""
+    figures = summary.figures
+    if not figures:
+        return []
+    checked = any(one.checks for one in figures)
+    metric = "overhead" if any(one.overhead for one in figures) else "framework"
+    recorded = " (as recorded)" if replayed else ""
+    read: dict[str, Callable[[Figures], str]] = {
+        "": lambda one: escaped(one.key),
+        "succeeded": lambda one: f"{one.succeeded}/{one.runs}",
+        "time, p90": lambda one: _seconds(one.duration and one.duration.p90),
+        f"{metric} against the first": lambda one: (
+            one.against[metric].words if metric in one.against else ""
+        ),
+        "model calls": lambda one: _count(one.model_calls),
+        "prompt characters": lambda one: _count(one.prompt_characters),
+        f"tokens{recorded}": lambda one: (
+            f"{_count(one.input_tokens)} + {_count(one.output_tokens)}"
+        ),
+        f"cost{recorded}": lambda one: _dollars(one.cost),
+        "import": lambda one: _seconds(one.import_seconds),
+    }
+    above = {"prompt characters"} if replayed else {"tokens", "cost"}
+    above |= set() if checked else {"succeeded"}
+    columns = {name: give for name, give in read.items() if name not in above}
+    rows = [[give(one) for give in columns.values()] for one in figures]
+    opening = "<details><summary>More figures</summary>"
+    return [opening, "", *_table(list(columns), *rows), "", "</details>"]
 
 
 def _tasks(summary: Summary) -> list[str]:
@@ -131,7 +203,9 @@ def _details(comparison: Comparison) -> list[str]:
     settings, machine = comparison.settings, comparison.machine
     lines = ["<details><summary>Versions, and how to do it again</summary>", ""]
     for one in comparison.contenders:
-        versions = ", ".join(f"{name} {version}" for name, version in one.versions.items())
+        versions = ", ".join(
+            f"{name} {version}" for name, version in one.versions.items() if name not in _TOLD
+        )
         python = f"Python {one.python}" if one.python else ""
         told = ", ".join(filter(None, (versions, python))) or "nothing is known"
         lines.append(f"- {escaped(one.key)}: {escaped(told, 300)}")
@@ -178,3 +252,7 @@ def _seconds(value: float | None) -> str:
 
 def _count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
+
+
+def _dollars(value: float | None) -> str:
+    return "–" if value is None else escaped(dollars(value))

@@ -6,7 +6,7 @@ are seconds; those of a run's parts count from the run's start. Memory is bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from talea.errors import UsageError
 
 if TYPE_CHECKING:
+    from talea.compare.gates import Gate
     from talea.compare.statistics import Figures, Summary
 
 FORMAT = 1
@@ -362,11 +363,11 @@ class Comparison(Frozen):
             text = comparison_in(text, str(path))
         return cls.from_json(text, str(path))
 
-    def to_markdown(self) -> str:
-        """Give a summary for a pull request."""
+    def to_markdown(self, gates: Sequence[Gate] = ()) -> str:
+        """Give a summary for a pull request, with the gates that it was held to."""
         from talea.compare.markdown import to_markdown
 
-        return to_markdown(self)
+        return to_markdown(self, gates)
 
     def to_html(self) -> str:
         """Give the report: one page that needs no network."""
