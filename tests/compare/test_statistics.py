@@ -80,7 +80,7 @@ def test_three_equal_frameworks_are_hardly_ever_told_apart(pairs: int):
         drift = [math.exp(chance.gauss(0, 0.2)) for _ in range(pairs)]
         sides = [[slow * skewed(chance) for slow in drift] for _ in range(3)]
         wrong += any(
-            difference(list(zip(*two, strict=True)), among=3).verdict != "none"
+            difference(list(zip(*two, strict=True)), among=3).verdict in ("less", "more")
             for two in itertools.combinations(sides, 2)
         )
     assert wrong <= 0.05 * rounds + 3 * math.sqrt(0.05 * 0.95 * rounds)
@@ -148,6 +148,9 @@ def test_one_odd_run_moves_no_ratio():
         ([(1.015, 1.0)] * 20, 0.0, "none"),
         ([(1.03, 1.0)] * 20, 0.0, "more"),
         ([(0.0014, 0.0005)] * 20, 0.001, "none"),
+        ([(1.1, 1.0), (1.0, 1.1)] * 10, 0.0, "none"),
+        ([(3.0, 1.0), (1.0, 3.0)] * 10, 0.0, "noisy"),
+        ([(0.0006, 0.0003), (0.0003, 0.0006)] * 10, 0.001, "none"),
         ([(0.0016, 0.0005)] * 20, 0.001, "more"),
         ([(0.5, 1.0)] * 4, 0.0, "too_few"),
         ([(0.5, 1.0)] * 5, 0.0, "less"),
@@ -173,7 +176,9 @@ def test_what_is_slight_or_rare_is_no_difference(
         ([(0.0, 7.0)], True, "less", "0 against 7"),
         ([(5.0, 0.0), (7.0, 0.0)], False, "more", "6 against 0"),
         ([(5.0, 0.0)], False, "too_few", None),
-        ([(5.0, 0.0), (0.0, 5.0)] * 3 + [(0.0, 0.0)], False, "none", None),
+        ([(5.0, 0.0), (0.0, 5.0)] * 3 + [(0.0, 0.0)], False, "noisy", "too noisy to tell"),
+        ([(0.1 + 0.2, 0.3)], True, "none", "the same"),
+        ([(0.3, 0.1), (0.1 + 0.2, 0.1)], False, "more", "3.00 ×"),
     ],
 )
 def test_counts_that_never_vary_need_no_interval(
@@ -184,13 +189,27 @@ def test_counts_that_never_vary_need_no_interval(
     assert words is None or found.words == words
 
 
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([(2.0, 1.0), (2.0002, 1.0)] * 5, "2.00 ×"),
+        ([(2.0, 1.0), (3.0, 1.0)] * 5, "2.45 × (2.00 to 3.00)"),
+        ([(3.0, 1.0), (1.0, 3.0)] * 5, "too noisy to tell (0.33 to 3.00 ×)"),
+    ],
+)
+def test_an_interval_is_written_where_it_says_more_than_the_ratio(
+    pairs: list[tuple[float, float]], words: str
+):
+    assert difference(pairs).words == words
+
+
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=5, max_size=12))
 def test_turning_a_comparison_round_turns_its_ratio_round(pairs: list[tuple[float, float]]):
     found, turned = difference(pairs), difference([(y, x) for x, y in pairs])
     assert found.ratio and found.low and found.high
     assert turned.ratio == pytest.approx(1 / found.ratio)
     assert (turned.low, turned.high) == pytest.approx((1 / found.high, 1 / found.low))
-    assert {found.verdict, turned.verdict} in ({"none"}, {"less", "more"})
+    assert {found.verdict, turned.verdict} in ({"none"}, {"noisy"}, {"less", "more"})
 
 
 @given(st.lists(FINITE, min_size=2, max_size=30), st.floats(0, 1))
@@ -466,6 +485,19 @@ def test_all_failed_leaves_nothing_to_measure():
         assert (one.succeeded, one.duration, one.cost, one.peak_memory) == (0, None, None, None)
         assert {found.verdict for found in one.against.values()} <= {"unknown"}
     assert summary.agreement["outputs"].level == "none"
+
+
+def test_others_are_compared_with_the_first_that_has_figures():
+    comparison = sample(frameworks=("simple", "langgraph", "crewai"))
+    broken = [
+        run.model_copy(update={"status": "failed"}) if run.framework == "simple" else run
+        for run in comparison.runs
+    ]
+    summary = summarise(with_runs(comparison, broken))
+    assert summary.reference == "langgraph"
+    assert summary.of("crewai").against["framework"].verdict == "more"
+    assert summary.cases["asia"]["crewai"].against["framework"].verdict == "more"
+    assert summarise(comparison).reference == "simple"
 
 
 def test_a_cost_that_is_unknown_once_is_unknown():

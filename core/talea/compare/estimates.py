@@ -20,16 +20,25 @@ SMALLEST_RATIO = 1.02
 """Smaller ratios are never called a difference. Two equal programs on one machine stay that far
 apart for good, by where the linker and the allocator have put things (Mytkowicz and others,
 "Producing wrong data without doing anything obviously wrong", 2009, shows more than that)."""
+ALIKE = 1.25
+"""Where the interval lies within this, either way, figures are alike; where it holds 1 and is wider,
+nothing is known. It is the limit by which medicines are called equivalent (0.80 to 1.25)."""
+_MOST = 100.0
+"""Logarithms that are greater are as good as endless."""
+_WIDEST = 100
+"""An interval whose ends are further apart is not written: it says no more than its name."""
 
 _CLOCK = 1e-9
 """What a time of nothing counts as: one that the clock did not see."""
+_ROUNDING = 1e-9
+"""Sums of floats that are nearer than this to each other are the same count, or cost."""
 _PRECISION = 1e-12
 """Of the logarithm of a ratio."""
 _EXACT_UP_TO = 50
 """Pairs up to which signed ranks are counted; the normal distribution is as good from there."""
 
 Pair = tuple[float, float]
-Verdict = Literal["less", "more", "none", "too_few", "unknown"]
+Verdict = Literal["less", "more", "none", "noisy", "too_few", "unknown"]
 
 
 class Spread(Frozen):
@@ -61,6 +70,9 @@ class Rate(Frozen):
 class Difference(Frozen):
     """How a figure compares with another's: `ratio` times it, which is the typical ratio within
     pairs and need not be that of the two medians.
+
+    `none` says that there is no difference that matters: the interval is narrow, and about 1.
+    `noisy` says that there may be one, either way: it is wide, and holds 1.
 
     `low` and `high` are the interval of the ratio. They are None where there is none to be had
     (too few pairs, or one sample each), and equal the ratio for counts that never vary. There is no
@@ -186,10 +198,11 @@ def difference(
     n = len(pairs)
     if not n:
         return Difference(verdict="unknown", words="not known")
-    if counts and all(x == y for x, y in pairs):
+    if counts and all(math.isclose(x, y, rel_tol=_ROUNDING) for x, y in pairs):
         return Difference(verdict="none", ratio=1.0, low=1.0, high=1.0, pairs=n, words="the same")
     logs = sorted(math.log(max(x, _CLOCK)) - math.log(max(y, _CLOCK)) for x, y in pairs)
-    constant = counts and len({_times(x, y) for x, y in pairs}) == 1
+    ratios = [_times(x, y) for x, y in pairs]
+    constant = counts and math.isclose(min(ratios), max(ratios), rel_tol=_ROUNDING)
     if constant and (repeatable or n > 1):
         low = middle = high = logs[0]
     elif n < FEWEST_PAIRS:
@@ -199,21 +212,34 @@ def difference(
     else:
         low, middle, high = _interval(logs, (1 - CONFIDENCE) / max(1, among))
     mine, other = (median(side) for side in zip(*pairs, strict=True))
+    holds = low <= 2 * _PRECISION and high >= -2 * _PRECISION
     slight = abs(mine - other) < floor or abs(middle) < math.log(SMALLEST_RATIO)
-    if slight or (low <= 2 * _PRECISION and high >= -2 * _PRECISION):
-        verdict: Verdict = "none"
+    verdict: Verdict
+    if slight or holds:
+        reach = math.expm1(min(max(high, -low), _MOST)) * max(mine, other)
+        alike = max(high, -low) <= math.log(ALIKE) or reach < floor or not holds
+        verdict = "none" if alike else "noisy"
     else:
         verdict = "more" if middle > 0 else "less"
-    if verdict != "none" and not (mine and other):
+    if verdict in ("less", "more") and not (mine and other):
         return Difference(verdict=verdict, pairs=n, words=f"{mine:,g} against {other:,g}")
     ratio, low, high = map(math.exp, (middle, low, high))
-    if verdict == "none":
-        words = "no measurable difference"
-    elif low == high:
-        words = f"{figures(ratio)} ×"
-    else:
-        words = f"{figures(ratio)} × ({figures(low)} to {figures(high)})"
+    ends = between(low, high)
+    match verdict:
+        case "none":
+            words = "no measurable difference"
+        case "noisy":
+            words = "too noisy to tell" + (f" ({ends} ×)" if high < low * _WIDEST else "")
+        case _:
+            told = figures(ratio)
+            words = f"{told} ×" if ends == told else f"{told} × ({ends})"
     return Difference(verdict=verdict, ratio=ratio, low=low, high=high, pairs=n, words=words)
+
+
+def between(low: float, high: float) -> str:
+    """Give an interval, `1.47 to 2.41`; two ends that are written alike are one."""
+    ends = dict.fromkeys((figures(low), figures(high)))
+    return " to ".join(ends)
 
 
 def figures(value: float) -> str:

@@ -166,7 +166,8 @@ class Summary(Frozen):
     """All figures of a comparison."""
 
     reference: str | None
-    """The contender that `against` speaks of: the first that takes part."""
+    """The contender that `against` speaks of: the first that has successful runs, if any has, else
+    the first that takes part."""
     confidence: float = CONFIDENCE
     expected_runs: int
     """How many a comparison that was not cut short would have had; one that was turned out counts
@@ -192,7 +193,9 @@ class Summary(Frozen):
 def summarise(comparison: Comparison) -> Summary:
     """Give the figures of a comparison; the same comparison gives the same."""
     part = measured(comparison)
-    reference = part[0].key if part else None
+    good = {run.framework for run in comparison.runs if run.succeeded}
+    keys = [one.key for one in part]
+    reference = next((key for key in keys if key in good), keys[0] if keys else None)
     shortest = _shortest_prompts(comparison)
     runs = _runs(comparison)
     agreement, by_case = _agreements(comparison, runs)
@@ -202,7 +205,7 @@ def summarise(comparison: Comparison) -> Summary:
         figures=tuple(_figures(comparison, one, reference, shortest) for one in part),
         agreement=agreement,
         by_case=by_case,
-        cases=_cases(comparison, runs, [one.key for one in part], reference),
+        cases=_cases(comparison, runs, keys, reference),
     )
 
 
