@@ -21,8 +21,8 @@ SMALLEST_RATIO = 1.02
 apart for good, by where the linker and the allocator have put things (Mytkowicz and others,
 "Producing wrong data without doing anything obviously wrong", 2009, shows more than that)."""
 ALIKE = 1.25
-"""Where the interval lies within this, either way, figures are alike; where it holds 1 and is wider,
-nothing is known. It is the limit by which medicines are called equivalent (0.80 to 1.25)."""
+"""Where the interval lies within this, either way, figures are alike; where it holds 1 and is
+wider, nothing is known. It is the limit by which medicines are called equivalent (0.80 to 1.25)."""
 _MOST = 100.0
 """Logarithms that are greater are as good as endless."""
 _WIDEST = 100

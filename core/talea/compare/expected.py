@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from talea.compare import figures
-from talea.compare.answer import dollars
 from talea.compare.page import Html, counted, join, tag, title
 from talea.compare.record import Comparison
+from talea.compare.wording import dollars
 
 _FEW_CASES = 6
 """So many cases are named."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from talea.compare.answer import dollars, seconds
 from talea.compare.estimates import Difference, Spread
 from talea.compare.page import Html, join, tag
 from talea.compare.record import Comparison, Split
 from talea.compare.statistics import METRICS, Figures, Summary, against
+from talea.compare.wording import dollars, seconds
 
 SHAPES = (
     "M1 5a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from talea.compare import figures
-from talea.compare.answer import dollars, seconds
 from talea.compare.estimates import Spread
 from talea.compare.page import Html, tag
 from talea.compare.statistics import Figures, Summary
+from talea.compare.wording import dollars, seconds
 
 _WIDTH = 100
 _SHORT = 13

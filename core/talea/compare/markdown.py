@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from talea.compare.agreement import Agreement
-from talea.compare.answer import answer, dollars, one_line, seconds
+from talea.compare.answer import answer
 from talea.compare.estimates import Rate
 from talea.compare.gates import Gate
 from talea.compare.record import Comparison
 from talea.compare.statistics import OUTPUTS, Figures, Summary, summarise
+from talea.compare.wording import dollars, one_line, seconds
 
 ROWS = 12
 """Of a table of tasks or checks; a comment on a pull request is read on a phone, too."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from talea.compare import figures
 from talea.compare.agreement import Agreement
-from talea.compare.answer import seconds
 from talea.compare.page import Html, counted, join, tag, title
 from talea.compare.record import Comparison
 from talea.compare.statistics import OUTPUTS, CaseFigures, Summary
+from talea.compare.wording import seconds
 
 _MOST = 200
 _LEVELS = {
