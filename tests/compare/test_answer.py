@@ -83,7 +83,7 @@ def test_where_a_busy_machine_hides_a_difference_cpu_time_tells_it():
     assert re.fullmatch(
         r"With simulated models, simple and langgraph take least time of their own"
         r" \(\S+ ms and \S+ ms a run, too noisy to tell apart\),"
-        r" against \d+ ms on crewai \(\S+ × langgraph's\); more repeats \(--repeat\) tell more\.",
+        r" against \d+ ms on crewai \(\S+ × langgraph's\)\. More repeats \(--repeat\) tell more\.",
         first,
     )
     assert second.startswith("simple takes least CPU time: ")
@@ -103,7 +103,7 @@ def test_one_that_noise_hides_does_not_lead_those_that_are_told_apart():
     )
     assert re.fullmatch(
         r"With simulated models, simple takes least time of its own: \S+ ms a run, against \S+ ms on"
-        r" langgraph \(\S+ ×\) and \d+ ms on crewai \(too noisy to tell\); more repeats"
+        r" langgraph \(\S+ ×\) and \d+ ms on crewai \(too noisy to tell\)\. More repeats"
         r" \(--repeat\) tell more\.",
         first,
     )

@@ -52,7 +52,7 @@ def times(comparison: Comparison, good: Sequence[Figures]) -> list[str]:
     told = _rankings(comparison, good)
     for at, sentence in enumerate(told):
         if _NOISY in sentence:
-            told[at] = f"{sentence[:-1]}; more repeats (--repeat) tell more."
+            told[at] = f"{sentence} More repeats (--repeat) tell more."
             break
     return [*told, *_waits(good)]
 
