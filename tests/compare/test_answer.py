@@ -384,7 +384,7 @@ def test_checks_name_what_failed_and_why_once():
     first, *_ = text.split("\n")
     assert first == (
         "Runs that passed every check: simple 10 of 10, langgraph 10 of 10, crewai 6 of 10"
-        " (failed: tone). tone failed: it is rude, 1 times."
+        ". What failed: tone (it is rude, 1 times)."
     )
     assert "All 30 runs succeeded on simple, langgraph and crewai." in text
 

@@ -102,23 +102,23 @@ def checks(comparison: Comparison, good: Sequence[Figures]) -> str:
         return ""
     if all(run.passed for run in comparison.runs if run.succeeded):
         return "Every run that succeeded passed its checks."
-    parts: list[str] = []
-    reasons: dict[str, str] = {}
+    parts = [f"{one.key} {one.passed} of {one.runs}" for one in judged]
+    worst: dict[str, list[str]] = {}
+    several = False
     for one in judged:
         failed = [name for name, rate in one.checks.items() if rate.count < rate.n]
-        worst = min(failed, key=lambda name: one.checks[name].share, default=None)
-        told = f"{one.key} {one.passed} of {one.runs}"
-        if worst is not None:
-            often = "mostly failed" if len(failed) > 1 else "failed"
-            told += f" ({often}: {one_line(worst, 60)})"
-            reasons.setdefault(worst, _reason(comparison, worst))
-        parts.append(told)
-    why = [
-        f" {one_line(name, 60)} failed: {one_line(reason, _REASON).rstrip('.')}."
-        for name, reason in reasons.items()
-        if reason
-    ]
-    return f"Runs that passed every check: {', '.join(parts)}.{''.join(why[:_CAUSES])}"
+        several |= len(failed) > 1
+        if failed:
+            most = min(failed, key=lambda name: one.checks[name].share)
+            worst.setdefault(most, []).append(one.key)
+    failing = sum(map(len, worst.values()))
+    what: list[str] = []
+    for name, keys in list(worst.items())[:_CAUSES]:
+        on = f" on {names(keys)}" if len(keys) < failing else ""
+        why = one_line(_reason(comparison, name), _REASON).rstrip(".")
+        what.append(f"{one_line(name, 60)}{on}{f' ({why})' if why else ''}")
+    told = f"Runs that passed every check: {', '.join(parts)}."
+    return f"{told} What failed{' most' if several else ''}: {'; '.join(what)}." if what else told
 
 
 def _reason(comparison: Comparison, check: str) -> str:
