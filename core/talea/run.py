@@ -481,19 +481,32 @@ def route_of(
     return find_route(documents, agents, wishes, model=model, allow_hosts=allow_hosts)
 
 
+def check_tools(plan: Plan, tools: Mapping[str, Callable[..., Any]]) -> None:
+    """Raise `UsageError` for tools that have no code, and for functions that cannot be used."""
+    for document in {id(inner.workflow): inner.workflow for inner in plan.plans()}.values():
+        bind(document.tools, tools, _offered(document, tools))
+
+
 def _bind(
     document: ir.Workflow, given: Mapping[str, Callable[..., Any]], route: Route
 ) -> dict[str, BoundTool]:
-    offered = {
-        name: function
-        for name in document.tools
-        if name not in given and (function := plugins.tool(name)) is not None
-    }
+    offered = _offered(document, given)
     if route.player is not None:
         # What a cassette has the results of needs no code.
         absent = document.tools.keys() - given.keys() - offered.keys()
         offered |= {name: stand_in(document.tools[name]) for name in absent}
     return bind(document.tools, given, offered)
+
+
+def _offered(
+    document: ir.Workflow, given: Mapping[str, Callable[..., Any]]
+) -> dict[str, Callable[..., Any]]:
+    """Give the tools that plugins provide, where the caller gives none."""
+    return {
+        name: function
+        for name in document.tools
+        if name not in given and (function := plugins.tool(name)) is not None
+    }
 
 
 def _agents_of(plan: Plan, document: ir.Workflow) -> list[str]:

@@ -150,6 +150,7 @@ def test_a_process_that_hangs_is_killed(folder: Path) -> None:
     found = measure(folder, one_tool("hang"), timeout=1.0)
     assert found.runs[0].error is not None
     assert found.runs[0].error.type == "worker_hung"
+    assert found.runs[0].error.message.endswith("; under way was it")
 
 
 def test_a_flood_of_prints_disturbs_nothing(folder: Path) -> None:
@@ -188,6 +189,13 @@ def test_one_that_cannot_take_part_says_why(folder: Path) -> None:
 def test_who_cannot_be_read_is_refused_before_any_run(names: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         compare(loads("talea: 1\nname: plain\ntasks: {a: {value: 1}}\n"), frameworks=names)
+
+
+def test_tools_without_code_are_refused_before_any_run(folder: Path) -> None:
+    with pytest.raises(UsageError, match="1 tool has no code: 'whistle'"):
+        measure(folder, one_tool("whistle"), frameworks=["simple", "simple:agents=simple"])
+    with pytest.raises(UsageError, match="has no option 'colour'"):
+        measure(folder, one_tool("look"), frameworks=["simple:colour=red"])
 
 
 def greet() -> str:

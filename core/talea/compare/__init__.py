@@ -25,7 +25,7 @@ from talea.compare.judging import check_judges
 from talea.compare.measures import Measured, Terms, check_baseline
 from talea.compare.particulars import this_machine
 from talea.compare.record import Case, Comparison
-from talea.compare.tapes import cassettes_for, cassettes_in
+from talea.compare.tapes import cassettes_for, cassettes_in, have_tools
 from talea.errors import UsageError
 from talea.load import load
 from talea.plan import make_plan
@@ -120,6 +120,7 @@ def compare(
         cases=checked,
         wishes=wishes,
         cassettes=cassettes,
+        plays_tools=bool(cassettes) and have_tools(cassettes.values()),
         recorded={} if record is None else cassettes_for(record, checked),
         repeat=repeat,
         warmup=warmup,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from typing import Any
 
@@ -24,11 +25,12 @@ class Late(Exception):
 
 
 class Channel:
-    """One side's end. One thread may send while another one receives, both without a timeout."""
+    """One side's end. Threads may send while another one receives, all without a timeout."""
 
     def __init__(self, end: socket.socket, mark: str) -> None:
         self._end = end
         self._mark = mark.encode()
+        self._sending = threading.Lock()
         self._read = bytearray()
         self._searched = 0
 
@@ -36,8 +38,9 @@ class Channel:
         """Send a message. Raises `Late` where the other side takes nothing in for that many
         seconds, and `Gone`."""
         try:
-            self._end.settimeout(timeout)
-            self._end.sendall(b"\n" + self._mark + _encoded(message) + b"\n")
+            with self._sending:
+                self._end.settimeout(timeout)
+                self._end.sendall(b"\n" + self._mark + _encoded(message) + b"\n")
         except TimeoutError:
             raise Late from None
         except OSError as error:

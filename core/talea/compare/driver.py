@@ -25,6 +25,9 @@ _KEPT = 20_000
 """Characters of what a process prints that are kept: the last ones, to tell why it ended."""
 _CHUNK = 1 << 16
 _TOLD = 400
+_TO_TELL = 1.0
+"""Seconds in which a process that hangs may say where."""
+_NAMED = 5
 _FAREWELL = 5.0
 """Seconds a process is given to end by itself."""
 _LAST_READ = 1.0
@@ -97,10 +100,10 @@ class Driver:
             self._channel.send({"do": what, "with": given}, timeout)
             return self._channel.receive(until - time.monotonic())
         except Late:
+            where = self._under_way()
             self.kill()
-            raise WorkerEnded(
-                "worker_hung", f"no answer came within {timeout:g} s, so its process was killed"
-            ) from None
+            why = f"no answer came within {timeout:g} s, so its process was killed{where}"
+            raise WorkerEnded("worker_hung", why) from None
         except (Gone, ValueError):
             raise WorkerEnded("worker_died", self._last_words()) from None
 
@@ -119,6 +122,17 @@ class Driver:
         self._life.close()
         self._reader.join(_LAST_READ)
         self._over = True
+
+    def _under_way(self) -> str:
+        """Say which tasks are under way; nothing where the process cannot even tell that."""
+        try:
+            self._channel.send({"do": "where"}, _TO_TELL)
+            tasks = self._channel.receive(_TO_TELL).get("under_way")
+        except (Late, Gone, ValueError):
+            return ""
+        shown = ", ".join(tasks[:_NAMED]) if tasks else ""
+        more = f" and {len(tasks) - _NAMED} more" if tasks and len(tasks) > _NAMED else ""
+        return f"; under way was {shown}{more}" if shown else ""
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -20,13 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from talea import ir
 from talea.compare.checks import Judge, Opinion, Question
 from talea.compare.contenders import Entry
 from talea.compare.judging import ask_judge
 from talea.compare.particulars import outline_of, this_machine
 from talea.compare.record import Call, Case, Comparison, Overhead, RunRecord, Settings
-from talea.compare.seats import Seat
+from talea.compare.seats import Seat, failed
 from talea.compare.tapes import Tape, Tapes
 from talea.gateway.tape import ToolRecorder, read_tools
 from talea.journal import pin
@@ -52,6 +54,8 @@ class Order:
     wishes: Wishes
     cassettes: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """What answers in place of models, by case."""
+    plays_tools: bool = False
+    """Whether these stand in for tools as well, which then need no code."""
     recorded: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """Where what models answered is written, by case."""
     repeat: int = 5
@@ -151,6 +155,9 @@ class Arena:
             if seat.takes_part:
                 self.order.progress(f"starting {seat.key}")
                 self._start(seat)
+        mistakes = {str(seat.mistake) for seat in self.seats}
+        if len(mistakes) == 1 and (mistake := self.seats[0].mistake) is not None:
+            raise mistake  # It is of no framework, but of what all were given.
 
     def run(self) -> None:
         """Make all runs, the ones that warm up first."""
@@ -216,6 +223,7 @@ class Arena:
             document=pin(order.document),
             tools=order.tools,
             functions=list(order.functions),
+            are_played=order.plays_tools,
         )
 
     def _one(self, seat: Seat, case: Case, number: int) -> None:
@@ -263,15 +271,17 @@ class Arena:
             if wishes.tape is not None:
                 assert isinstance(way.tape, ToolRecorder)
                 way.tape.take(read_tools(wishes.tape))
-            record = RunRecord.model_validate(
-                {
-                    **told,
-                    "framework": seat.key,
-                    "case": case.id,
-                    "repeat": number,
-                    "order": len(self.runs),
-                }
-            )
+            place = {
+                "framework": seat.key,
+                "case": case.id,
+                "repeat": number,
+                "order": len(self.runs),
+            }
+            try:
+                record = RunRecord.model_validate({**told, **place})
+            except ValidationError as error:
+                told = failed("worker_failed", f"what it told of the run is no record: {error}")
+                record = RunRecord.model_validate({**told, **place})
             return _with_prompts(record, way) if number == 0 else record
 
     def _judged(self, seat: Seat, case: Case, record: RunRecord, tape: Tape | None) -> RunRecord:

@@ -33,6 +33,8 @@ class Seat:
             isolated=entry.isolated or entry.python is not None,
             held_back=tuple(_held_back(entry, entries)),
         )
+        self.mistake: UsageError | None = None
+        """What is wrong with what the caller gave, found where it was to be loaded."""
         self._driver: Driver | None = None
         self._deaths = 0
 
@@ -88,6 +90,8 @@ class Seat:
             self._driver = None
             self._note(refused=ended.message)
             return
+        if "mistake" in told:
+            self.mistake = UsageError(*told["mistake"])
         refused = told.get("problem") or told.get("refused")
         if "startup" in told and self.contender.startup is None:
             self._note(startup=Startup.model_validate(told["startup"]))
@@ -106,9 +110,9 @@ class Seat:
             if self._deaths >= _DEATHS:
                 why = f"{self._deaths} runs in a row ended its process: {ended.message}"
                 self._note(refused=why)
-            return _failed(ended.type, ended.message)
+            return failed(ended.type, ended.message)
         self._deaths = 0
-        return told.get("run") or _failed("worker_failed", told["problem"])
+        return told.get("run") or failed("worker_failed", told["problem"])
 
     def check(self, timeout: float, function: str, value: Any) -> Answer:
         """Have a function of the caller's judge a value."""
@@ -137,7 +141,7 @@ class Seat:
         self.contender = self.contender.model_copy(update=known)
 
 
-def _failed(type: str, message: str) -> dict[str, Any]:
+def failed(type: str, message: str) -> dict[str, Any]:
     """Give a run of which its process could tell nothing."""
     return {"status": "failed", "error": {"type": type, "message": message}}
 

@@ -43,6 +43,11 @@ def cassettes_in(place: str | Path, cases: Sequence[Case]) -> dict[str, Path]:
     return found
 
 
+def have_tools(cassettes: Iterable[Path]) -> bool:
+    """Say whether all of them have what tools gave."""
+    return all(load_cassette(path).tools is not None for path in {*cassettes})
+
+
 def cassettes_for(place: str | Path, cases: Sequence[Case]) -> dict[str, Path]:
     """Give where the cassette of each case is to be written, by its id: one goes to a file, several
     to a folder, which is made. Raises `UsageError` where that cannot be."""

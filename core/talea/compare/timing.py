@@ -13,6 +13,8 @@ from talea.events import (
     Failure,
     MeteredCall,
     RunEnded,
+    TaskEnded,
+    TaskStarted,
     ToolCalled,
     Waited,
 )
@@ -30,11 +32,17 @@ class Watch:
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.retries = 0
+        self.under_way: dict[str, None] = {}
+        """Tasks that have started and not ended, by address."""
         self._asked: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""
         match event:
+            case TaskStarted(_, address):
+                self.under_way[address] = None
+            case TaskEnded(_, address):
+                self.under_way.pop(address, None)
             case ToolCalled(time, address, tool, duration, error):
                 self._add("tool", address, time - duration, duration, tool, error)
             case AttemptFailed(time, address, _, error, retry_in):

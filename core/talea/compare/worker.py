@@ -33,12 +33,12 @@ from talea.compare.driver import IMPORTING
 from talea.compare.functions import look
 from talea.compare.record import Call, Problem, RunRecord, Span, Startup, Task, Used
 from talea.compare.timing import Watch, is_within, split
-from talea.errors import TaleaError
+from talea.errors import TaleaError, UsageError
 from talea.events import Failure, MeteredCall, Usage
 from talea.journal import unpin
 from talea.plan import Plan, make_plan
 from talea.result import Result, TaskResult, plain_address
-from talea.run import Prepared, lacks_of, prepare
+from talea.run import Prepared, check_tools, lacks_of, prepare
 from talea.tools import load_tools
 
 _BENEATH = ("pydantic",)
@@ -52,12 +52,25 @@ class Worker:
         self._settings: dict[str, Any] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
         self._plan: Plan | None = None
+        self._watch = Watch()
+
+    @property
+    def under_way(self) -> list[str]:
+        """The tasks that are under way: of those within each other, the innermost."""
+        tasks = list(self._watch.under_way)
+        return [
+            one
+            for one in tasks
+            if not any(is_within(other, one) for other in tasks if other != one)
+        ]
 
     def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a message; what goes wrong is part of the answer."""
         work = {"load": self._load, "run": self._run, "check": self._check}[message["do"]]
         try:
             return work(**message["with"])
+        except UsageError as error:
+            return {"problem": str(error), "mistake": [error.message, error.hint]}
         except TaleaError as error:
             return {"problem": str(error)}
         except Exception as error:  # noqa: BLE001 - whatever a framework does at its start
@@ -72,9 +85,13 @@ class Worker:
         packages: list[str],
         tools: str | None,
         functions: list[tuple[str, str, str]],
+        are_played: bool,
         settings: dict[str, Any],
     ) -> dict[str, Any]:
-        """Import a framework and compile a workflow for it; say what both took."""
+        """Import a framework and compile a workflow for it; say what both took.
+
+        With `are_played` a cassette stands in for tools, which need no code.
+        """
         wall, cpu = time.perf_counter(), time.process_time()
         adapter = plugins.get_adapter(framework, to_run=True)
         others = settings.get("agents")
@@ -91,6 +108,8 @@ class Worker:
         del os.environ[IMPORTING]
         workflow = unpin(document)
         self._plan = plan = make_plan(workflow)
+        if not are_played:
+            check_tools(plan, self._functions)
         told = {
             "versions": _versions([framework, others] if others else [framework], packages),
             "python": platform.python_version(),
@@ -123,7 +142,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Run the workflow once; give what is known of the run here."""
         assert self._plan is not None
-        watch = Watch()
+        self._watch = watch = Watch()
         prepared = prepare(
             inputs=inputs, answers=answers, sinks=[watch], **self._settings, **settings
         )
@@ -316,8 +335,8 @@ def main() -> None:
     channel = Channel(end, sys.argv[3])
     _end_with(life)
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=partial(_listen, channel, messages), daemon=True).start()
     worker = Worker()
+    threading.Thread(target=partial(_listen, channel, messages, worker), daemon=True).start()
     while True:
         channel.send(worker.answer(messages.get()))
 
@@ -329,12 +348,18 @@ def _end_with(life: socket.socket) -> None:
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _listen(channel: Channel, messages: queue.SimpleQueue[Any]) -> None:
-    """Take messages in; once nobody is there any more, end this process, whatever it does, and all
-    that it has started."""
+def _listen(channel: Channel, messages: queue.SimpleQueue[Any], worker: Worker) -> None:
+    """Take messages in, and say at once what is under way where that is asked.
+
+    Once nobody is there any more, end this process, whatever it does, and all that it has started.
+    """
     try:
         while True:
-            messages.put(channel.receive())
+            message = channel.receive()
+            if message["do"] == "where":
+                channel.send({"under_way": worker.under_way})
+            else:
+                messages.put(message)
     except Gone:
         os.killpg(os.getpid(), signal.SIGKILL)  # It leads a group of its own.
 
