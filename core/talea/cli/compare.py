@@ -103,7 +103,7 @@ _SPARED = ("CPU", "MODEL", "WAITING", "MEMORY", "TOOLS")
 )  # fmt: skip
 @click.option(
     "--regress-on", metavar="NAMES",
-    help="What must not get worse: tokens, cpu, duration, …; all but wall times if left out.",
+    help="What must not get worse: tokens, duration, …; all but times if left out.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print all data as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a summary in Markdown.")
@@ -272,7 +272,7 @@ def _table(comparison: Comparison) -> str:
 def _columns(figures: Sequence[Figures], *, replayed: bool) -> dict[str, list[str]]:
     """Give each column. In a replay tokens and cost are those of the recording, the same for all:
     there it is the characters sent that tell frameworks apart."""
-    from talea.compare.answer import dollars
+    from talea.compare.wording import dollars
 
     checked = any(one.checks for one in figures)
     read: dict[str, Callable[[Figures], str]] = {

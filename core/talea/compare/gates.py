@@ -3,10 +3,10 @@
 Against a baseline only those frameworks and cases count that both comparisons have. What repeats
 exactly is compared exactly; what varies fails a gate when the lower end of its ratio's interval is
 beyond what is allowed. A time that fails is looked at again: where CPU time did not grow with it,
-or every framework got slower alike, the gate says that it looks like the machine; CPU time that
-nobody named does not fail then. To compare by ratios to another framework would not take the
-machine out: a busy one makes a short run wait as long as a long one, and what slows all alike, such
-as a tool, would pass. Only between machines there is nothing else to go by.
+or every framework got slower alike, the gate says that it looks like the machine. To compare by
+ratios to another framework would not take the machine out: a busy one makes a short run wait as
+long as a long one, and what slows all alike, such as a tool, would pass. Only between machines
+there is nothing else to go by.
 """
 
 from __future__ import annotations
@@ -131,10 +131,9 @@ class _Against:
         measures: Sequence[Measured] | None,
     ) -> None:
         self.now, self.then, self.allowed = now, then, allowed
-        self.elsewhere = differing(now.machine, then.machine)
-        usual = usual_measures(now.settings.mode, elsewhere=bool(self.elsewhere))
-        self.measures = usual if measures is None else measures
+        self.measures = usual_measures(now.settings.mode) if measures is None else measures
         self.asked_for = measures is not None
+        self.elsewhere = differing(now.machine, then.machine)
         earlier = {one.key: one for one in then.taking_part}
         self.both = {
             one.key: (one, earlier[one.key]) for one in now.taking_part if one.key in earlier
@@ -330,10 +329,9 @@ class _Against:
         words = f"{found.ratio:.2f} × {interval} of what it was{relation}"
         if found.verdict == "none":
             words = f"no measurable difference{relation}: {words}"
-        passed = not self._is_worse(found) or bool(looks and not self.asked_for)
         if looks:
             words += f"; {looks}: that looks like the machine rather than the code"
-        return self._gate(key, measured, passed, words)
+        return self._gate(key, measured, not self._is_worse(found), words)
 
     def _gate(self, key: str, measured: Measured, passed: bool, words: str) -> Gate:
         name = measured.replace("_", " ")

@@ -1,8 +1,8 @@
 """What a comparison can be held to an earlier one by, and whether the two can be compared at all.
 
-Wall times hang on what else the machine does: those of the same code, taken minutes apart, were
-0.6 to 2.4 times each other, which no interval of one session knows of. They are held only where
-they are named. CPU time stayed within 8 % even beside a busy neighbour, and memory within 1 %.
+Times hang on what else the machine does. Of the same code, minutes apart, wall times were 0.6 to
+2.4 times each other and CPU times 0.8 to 1.3 times, which no interval of one session knows of; the
+peak of memory stayed within a hundredth. So times are held only where they are named.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Measured = Literal[
     "overhead",
 ]
 """What a regression may be of."""
-_USUAL: tuple[Measured, ...] = get_args(Measured)[:7]
+_USUAL: tuple[Measured, ...] = get_args(Measured)[:6]
 _RECORDED: tuple[Measured, ...] = ("tokens", "cost")
 """What a replay gives as it was recorded, whatever is asked in it."""
 
@@ -57,10 +57,9 @@ MEASURES: dict[Measured, Measure] = {
 """The pass rate and memory are of many runs together."""
 
 
-def usual_measures(mode: Mode, *, elsewhere: bool = False) -> tuple[Measured, ...]:
-    """Give what is held where nothing is named; `elsewhere` says that the machines differ."""
-    out: set[Measured] = set(_RECORDED) if mode == "replay" else set()
-    return tuple(one for one in _USUAL if one not in (out | {"cpu"} if elsewhere else out))
+def usual_measures(mode: Mode) -> tuple[Measured, ...]:
+    """Give what is held where nothing is named."""
+    return tuple(one for one in _USUAL if mode != "replay" or one not in _RECORDED)
 
 
 def read_measures(text: str) -> tuple[Measured, ...]:
