@@ -329,6 +329,8 @@ class _Against:
         words = f"{found.ratio:.2f} × {interval} of what it was{relation}"
         if found.verdict == "none":
             words = f"no measurable difference{relation}: {words}"
+        if found.verdict == "noisy":
+            words = f"too noisy to tell{relation}: {words}"
         if looks:
             words += f"; {looks}: that looks like the machine rather than the code"
         return self._gate(key, measured, not self._is_worse(found), words)
