@@ -71,6 +71,11 @@ def test_one_object_is_one_case(tmp_path: Path) -> None:
     assert case.inputs == {"topic": "a", "count": 3}
 
 
+def test_cases_made_in_python_need_no_id() -> None:
+    cases = make_cases([Case(inputs={"topic": "a"}), Case(id="x", inputs={"topic": "b"})], PLAN)
+    assert [case.id for case in cases] == ["case-1", "x"]
+
+
 def test_made_ids_leave_given_ones_alone() -> None:
     cases = make_cases([{"topic": "a"}, {"id": "case-1", "inputs": {"topic": "b"}}], PLAN)
     assert [case.id for case in cases] == ["case-1'", "case-1"]

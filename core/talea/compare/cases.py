@@ -77,7 +77,8 @@ def make_cases(
     """Make cases of data, each as an object of a file would be; see `read_cases`."""
     reading = _Reading(plan, functions, "the cases")
     for number, one in enumerate(given, 1):
-        data = one.model_dump() if isinstance(one, Case) else one
+        unset = set[str]() if not isinstance(one, Case) or one.id else {"id"}
+        data = one.model_dump(exclude=unset) if isinstance(one, Case) else one
         reading.take(lambda _, data=data, number=number: Given(data, f"case {number}"))
     return reading.cases(expectations)
 

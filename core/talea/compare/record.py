@@ -225,9 +225,9 @@ class Contender(Frozen):
 
 
 class Case(Frozen):
-    """One set of inputs, and what is expected of it."""
+    """One set of inputs, and what is expected of it. Those without an `id` are counted."""
 
-    id: str
+    id: str = ""
     inputs: dict[str, Any] = {}
     answers: dict[str, Any] = {}
     expect: tuple[Any, ...] = ()
