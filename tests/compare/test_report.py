@@ -281,6 +281,14 @@ def test_nobody_is_compared_with_one_that_never_succeeded(show: Any):
     options = page.get_by_label("Compared with").locator("option")
     assert options.all_inner_texts() == ["simple", "langgraph"]
     assert "not known" not in page.locator("#summary .figures").inner_text()
+    failed = tuple(
+        run.model_copy(update={"status": "failed"} if run.framework == "simple" else {})
+        for run in comparison.runs
+    )
+    page = show(comparison.model_copy(update={"runs": failed})).page
+    select = page.get_by_label("Compared with")
+    assert select.evaluate("one => one.selectedOptions[0].text") == "langgraph"
+    assert page.locator("#summary .figures .apart").count() > 0
     assert show(sample(frameworks=("simple",))).page.get_by_label("Compared with").count() == 0
 
 
