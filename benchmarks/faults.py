@@ -30,6 +30,8 @@ from talea.gateway.faults import FaultRules
 from talea.gateway.server import Gateway
 
 PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
+MARK = re.compile(r"(<!-- measured -->\n).*(<!-- end -->)", re.DOTALL)
+"""The place of the tables on it."""
 PATIENCE = 30.0
 """Seconds after which a run is left alone."""
 TIMEOUT = 5.0
@@ -226,9 +228,11 @@ def main(arguments: list[str]) -> None:
     text = "\n\n".join(tables())
     print(text)
     if "--write" in arguments:
-        mark = re.compile(r"(<!-- measured -->\n).*(\n<!-- end -->)", re.DOTALL)
         page = PAGE.read_text("utf-8")
-        PAGE.write_text(mark.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page), "utf-8")
+        written, places = MARK.subn(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page)
+        if not places:
+            sys.exit(f"{PAGE} has no place for the tables")
+        PAGE.write_text(written, "utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -255,6 +256,16 @@ def test_a_stale_part_is_told(generate: ModuleType) -> None:
     stale = text.replace("| `len(value: ", "| `length(value: ", 1)
     assert stale != text
     assert generate.render(stale) == text
+
+
+def test_what_frameworks_do_of_faults_is_measured_of_each() -> None:
+    bench = runpy.run_path(str(ROOT / "benchmarks" / "faults.py"))
+    place = bench["MARK"].search((ROOT / "docs" / "faults.md").read_text("utf-8"))
+    assert place is not None
+    rows = [line.strip("| ").split(" | ") for line in place[0].splitlines() if line[:2] == "| "]
+    assert {len(row) for row in rows} == {1 + len(bench["AGENTS"])}
+    once = ["fault", "---", *bench["FAULTS"]]
+    assert [row[0] for row in rows] == once * 2  # A fault that passes, and one that stays.
 
 
 def test_support_matrix_is_what_the_adapters_say() -> None:

@@ -118,7 +118,11 @@ class World:
 
 
 class Agents(Adapter[None]):
-    """Agents that follow a scenario, on whatever framework's schedule."""
+    """Agents that follow a scenario, on whatever framework's schedule.
+
+    A run takes them beside the framework that is tested, which compiles and executes: these answer
+    alone, so they have neither and offer no feature.
+    """
 
     name = "scenario"
     features: ClassVar[Mapping[Feature, Support]] = {}
@@ -127,11 +131,11 @@ class Agents(Adapter[None]):
         self.world = world
 
     def compile(self, plan: Plan, options: Options) -> None:
-        """Refuse: only agents are here."""
+        """Raise NotImplementedError: the framework that is tested compiles."""
         raise NotImplementedError
 
     async def execute(self, compiled: None, run: Run) -> None:
-        """Refuse: only agents are here."""
+        """Raise NotImplementedError: the framework that is tested executes."""
         raise NotImplementedError
 
     async def answer(self, call: AgentCall) -> AgentAnswer:
