@@ -33,6 +33,8 @@ _CONNECTION = {
     "gaierror",
     "SSLError",
 }
+UNREACHABLE = "talea_unreachable"
+"""The code of the error that the gateway answers where the model's server cannot be reached."""
 _UNREADABLE = {"JSONDecodeError", "APIResponseValidationError", "UnicodeDecodeError"}
 _BY_CODE = (
     ("talea_limit", ErrorType.LIMIT_EXCEEDED),
@@ -155,10 +157,18 @@ def said_by(error: BaseException, *, first_line: bool = False) -> str:
     return scrub("".join(text.splitlines()[:1]) if first_line else text)
 
 
+def root_of(error: BaseException) -> str:
+    """Name what an error came of in the first place, fit to be shown."""
+    root = list(_causes(error))[-1]
+    return f"{type(root).__name__}: {_words(root)}".rstrip(": ")
+
+
 def _tell(error: BaseException) -> TaskError | None:
     names = {base.__name__ for base in type(error).__mro__}
     status, code = _status(error), _code(error)
     known = next((kind for word, kind in _BY_CODE if word in code), None)
+    if UNREACHABLE in code:
+        return TaskError(ErrorType.CONNECTION, _words(error))
     if names & _UNREADABLE:
         return TaskError(ErrorType.SERVER_ERROR, "the model's answer cannot be read: it is no JSON")
     if status is not None:
@@ -172,9 +182,7 @@ def _tell(error: BaseException) -> TaskError | None:
     if "LengthFinishReasonError" in names:
         return TaskError(ErrorType.MODEL_ERROR, "the answer was cut off at the token limit")
     if names & _CONNECTION:
-        root = list(_causes(error))[-1]
-        reason = f"{type(root).__name__}: {_words(root)}".rstrip(": ")
-        return TaskError(ErrorType.CONNECTION, f"no connection to the model: {reason}")
+        return TaskError(ErrorType.CONNECTION, f"no connection to the model: {root_of(error)}")
     if known is not None or "APIError" in names:  # An error that comes within a stream.
         return TaskError(known or ErrorType.MODEL_ERROR, f"the model failed: {_words(error)}")
     return None

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -300,3 +305,114 @@ def test_a_call_that_is_given_up_ends_at_the_server_too(way: Way, form: str, nam
     (call,) = seen(way, form).calls(f"{name}_once")
     assert call.status == 0
     assert call.error == "the client left before it had the whole answer"
+
+
+# The model's own server, which is down or silent.
+
+
+LOOPBACK = ("127.0.0.1", 0)
+UNANSWERED = {
+    "down": "connection",
+    "leaving": "connection",
+    "no_tls": "connection",
+    "silent": "timeout",
+}
+
+
+class _Silent(socketserver.StreamRequestHandler):
+    """Waits until its client has left."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            while self.rfile.readline():
+                pass
+
+
+class _Leaving(socketserver.BaseRequestHandler):
+    """Goes as soon as it was spoken to."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.request.recv(65_536)
+
+
+@contextmanager
+def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    """Serve; give the port."""
+    with socketserver.ThreadingTCPServer(LOOPBACK, handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def servers() -> Iterator[dict[str, str]]:
+    """Give the addresses of servers that do not answer, by what is wrong with them."""
+    with socket.socket() as deaf, serving(_Silent) as silent, serving(_Leaving) as leaving:
+        deaf.bind(LOOPBACK)  # It does not listen, and nobody else can meanwhile.
+        yield {
+            "down": f"http://127.0.0.1:{deaf.getsockname()[1]}/v1",
+            "silent": f"http://127.0.0.1:{silent}/v1",
+            "leaving": f"http://127.0.0.1:{leaving}/v1",
+            "no_tls": f"https://127.0.0.1:{leaving}/v1",
+        }
+
+
+def unanswered(addresses: Mapping[str, str]) -> talea.Workflow:
+    """Build a workflow that asks each of some servers."""
+    models = {name: {"model": "local/model", "base_url": url} for name, url in addresses.items()}
+    hurry = {name for name, error in UNANSWERED.items() if error == "timeout"}
+    return talea.Workflow.model_validate(
+        {
+            "name": "unanswered",
+            "on_failure": "continue",
+            "models": models,
+            "agents": {name: {"model": name} for name in addresses},
+            "tasks": {
+                name: {
+                    "agent": name,
+                    "prompt": "Hello.",
+                    **({"timeout": "1500ms"} if name in hurry else {}),
+                }
+                for name in addresses
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize("through_gateway", [False, True], ids=["straight", "gateway"])
+@pytest.mark.parametrize("way", params(WAYS))
+def test_a_server_that_does_not_answer_is_the_same_failure_through_the_gateway(
+    way: Way, form: str, through_gateway: bool
+) -> None:
+    asyncio.run(talea.arun(WARM, framework=way.framework, offline=True))
+    with servers() as addresses:
+        result = talea.run(
+            unanswered(addresses),
+            framework=way.framework,
+            options=dict(way.options),
+            meter=through_gateway,
+            sinks=[lambda _: None] if form == "streamed" else [],
+        )
+    failures = {name: task.error for name, task in result.tasks.items()}
+    assert {name: error and error.type for name, error in failures.items()} == UNANSWERED
+    for name in [name for name in UNANSWERED if through_gateway and name != "silent"]:
+        assert urlsplit(addresses[name]).netloc in str(failures[name]), name
+        assert "cannot be reached" in str(failures[name])
+    calls = [call.address for call in result.calls or ()]
+    assert sorted(calls) == (sorted(UNANSWERED) if through_gateway else [])
+
+
+def test_a_recorded_failure_to_reach_a_server_is_the_same_in_its_replay(tmp_path: Path) -> None:
+    with servers() as addresses:
+        workflow = unanswered({"down": addresses["down"]})
+        recorded = talea.run(workflow, record=tmp_path / "calls.yaml")
+    replayed = talea.run(workflow, replay=tmp_path / "calls.yaml")
+    assert recorded.error is not None
+    assert recorded.error.type == "connection"
+    assert str(replayed.error) == str(recorded.error)

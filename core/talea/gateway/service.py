@@ -126,7 +126,8 @@ class Service:
             return await self._answer(call, exchange, passage, writer)
         except Rejection as rejection:
             exchange.error = exchange.error or rejection.message
-            fault = Fault(status=rejection.status)
+            # With its code and its words a replay fails as this call did.
+            fault = Fault(status=rejection.status, code=rejection.code, message=rejection.message)
             self.meter.end(exchange, rejection.status, Turn(fault=fault))
             raise
         except asyncio.CancelledError:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from talea.adapter import Endpoint
 from talea.errors import TaskError, UsageError
+from talea.failures import UNREACHABLE, root_of
 from talea.gateway.answers import (
     GARBAGE,
     begin_stream,
@@ -84,9 +85,8 @@ class Upstream:
         try:
             response = await self._http.send(request, stream=True)
         except self._httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-            message = f"the model's server at {host} cannot be reached: {why}"
-            raise Rejection(502, "unreachable", message) from error
+            message = f"the model's server at {host} cannot be reached: {root_of(error)}"
+            raise Rejection(502, UNREACHABLE, message) from error
         try:
             if 300 <= response.status_code < 400:
                 message = f"the model's server at {host} redirects, which is not followed"
