@@ -49,7 +49,7 @@ class Wishes:
     record: str | Path | None = None
     record_tools: bool = False
     faults: Any = None
-    """Rules of faults, or the path of a file of them."""
+    """Rules of faults, or the path of a file of them, which `run.route_of` reads."""
     save_prompts: bool = False
     doors: Sequence[str] = ()
     tape: str | None = None
@@ -146,8 +146,8 @@ def find_route(
 ) -> Route:
     """Find the way to the models of the agents of some documents.
 
-    Raises `EndpointError` with every problem, `UsageError`, and `DocumentError` for a cassette or
-    for rules that cannot be read.
+    Raises `EndpointError` with every problem, `UsageError`, and `DocumentError` for a cassette that
+    cannot be read.
     """
     wishes.check()
     if wishes.doors and len(wishes.doors) != len(documents):
@@ -164,7 +164,7 @@ def find_route(
     ]
     route = Route(wishes, documents, endpoints)
     if wishes.through_gateway and not wishes.doors:
-        route.faults = _faults(wishes.faults)
+        route.faults = wishes.faults
         _choose_source(route)
     elif wishes.replay is not None:
         _play_tools(route)  # Models are answered elsewhere.
@@ -301,14 +301,6 @@ def _play_tools(route: Route) -> Cassette:
     cassette = load_cassette(given) if isinstance(given, str | Path) else given
     route.player = None if cassette.tools is None else ToolPlayer(cassette)
     return cassette
-
-
-def _faults(given: Any) -> Any:
-    if not isinstance(given, str | Path):
-        return given
-    from talea.gateway.faults import load_faults
-
-    return load_faults(given)
 
 
 def _no_key() -> None:

@@ -475,7 +475,15 @@ def by_name(
 def route_of(
     plan: Plan, wishes: Wishes, *, model: str | None = None, allow_hosts: Sequence[str] = ()
 ) -> Route:
-    """Find the way to the models of all agents of a plan. Raises what `find_route` raises."""
+    """Find the way to the models of all agents of a plan.
+
+    Raises what `find_route` raises, and `DocumentError` for rules of faults that cannot be read, or
+    that befall no call of the plan.
+    """
+    if wishes.faults is not None and not wishes.doors:
+        from talea.gateway.review import faults_for
+
+        wishes = replace(wishes, faults=faults_for(plan, wishes.faults))
     documents = list({id(inner.workflow): inner.workflow for inner in plan.plans()}.values())
     agents = [_agents_of(plan, document) for document in documents]
     return find_route(documents, agents, wishes, model=model, allow_hosts=allow_hosts)

@@ -59,14 +59,8 @@ def _review(found: Cassette, source: Source, workflow: str) -> list[Issue]:
     from talea.gateway.review import review
     from talea.plan import make_plan
 
-    return [
-        source.issue(
-            finding.message, finding.path, key=True, hint=finding.hint, severity=finding.severity
-        )
-        if finding.path
-        else Issue(finding.message, severity=finding.severity, file=source.name)
-        for finding in review(found, make_plan(read_workflow(workflow)))
-    ]
+    plan = make_plan(read_workflow(workflow))
+    return [finding.issue(source) for finding in review(found, plan)]
 
 
 def _counts(found: Cassette) -> Iterator[tuple[str, str]]:

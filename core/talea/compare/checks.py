@@ -23,6 +23,7 @@ from talea.compare.scope import Scope, meant, names_of
 from talea.compare.values import difference, lacking, show
 from talea.errors import DocumentError, ErrorType, ExpressionError, Issue, TaleaError
 from talea.expr import Expression, compile_expression, type_name
+from talea.gateway.judges import judge_address
 from talea.ir import Document, Either, JsonSchema
 from talea.plan import Plan
 from talea.plan.shape import UNKNOWN, Shape
@@ -32,7 +33,6 @@ from talea.source.text import Steps
 
 _KINDS = ("equals", "contains", "matches", "schema", "is", "check", "judge", "status")
 _VALUE = "value"
-_JUDGE = "judge"
 _TRUE = Either("an expression, in quotes")
 
 EndType = Annotated[
@@ -306,9 +306,7 @@ class Compiler:
             return None
         self.models.add(form.model)
         self._questions += 1
-        address = _JUDGE if self._questions == 1 else f"{_JUDGE}_{self._questions}"
-        while address in self._plan.ids:
-            address += "_"  # It is a task's own.
+        address = judge_address(self._questions, self._plan.ids)
 
         def ask(value: Any, scene: Scene) -> Answer:
             if scene.ask_judge is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, StrictInt, model_validator
 
@@ -16,6 +16,9 @@ from talea.gateway.cassette import Address, Fault, TokenUsage, ToolCall, Turn, s
 from talea.gateway.chat import Call, Function
 from talea.gateway.reading import read_file, read_text
 from talea.ir import Document
+
+if TYPE_CHECKING:
+    from talea.source.text import Source
 
 ANYWHERE = "*"
 UNKNOWN_TOOL = "no_such_tool"
@@ -105,7 +108,12 @@ def load_faults(path: str | Path) -> FaultRules:
 
     Raises DocumentError with every problem that was found, each with its place in the file.
     """
-    return read_file(FaultRules, path, "the fault rules")[0]
+    return read_faults(path)[0]
+
+
+def read_faults(path: str | Path) -> tuple[FaultRules, Source]:
+    """Read rules as `load_faults` does, with the text that says where each thing stands."""
+    return read_file(FaultRules, path, "the fault rules")
 
 
 def loads_faults(text: str, *, name: str = "<text>") -> FaultRules:
