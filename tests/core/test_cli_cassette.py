@@ -91,6 +91,35 @@ def test_check_holds_a_cassette_against_a_workflow(talea: Run) -> None:
     assert talea("check", "two.yaml", "--workflow", "flow.yaml")[::2] == (0, "")
 
 
+def test_check_and_show_take_a_folder_of_cassettes(talea: Run, tmp_path: Path) -> None:
+    (tmp_path / "rec").mkdir()
+    for name in ("two", "one"):
+        (tmp_path / f"{name}.yaml").rename(tmp_path / "rec" / f"{name}.yaml")
+    (tmp_path / "rec" / "notes.txt").write_text("no cassette")
+    code, out, _ = talea("check", "rec")
+    assert code == 0
+    told = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert told == ["rec/one.yaml: 6 turns", "rec/two.yaml: 2 turns"]
+    code, out, _ = talea("show", "rec")
+    assert code == 0
+    assert out.startswith("rec/one.yaml:\n\nADDRESS")
+    assert "\n\nrec/two.yaml:\n\nADDRESS" in out
+    (tmp_path / "rec" / "bad.yaml").write_text("talea_cassette: 1\n")
+    for command in ("check", "show"):
+        code, out, err = talea(command, "rec")
+        assert code == 2
+        assert "rec/two.yaml" in out
+        assert "rec/bad.yaml" in err
+
+
+def test_a_folder_without_cassettes_is_refused(talea: Run, tmp_path: Path) -> None:
+    (tmp_path / "rec").mkdir()
+    for command in ("check", "show"):
+        code, out, err = talea(command, "rec")
+        assert (code, out) == (2, "")
+        assert "the folder rec has no cassettes" in err
+
+
 def test_show_gives_a_row_for_each_turn(talea: Run) -> None:
     code, out, _ = talea("show", "one.yaml")
     assert code == 0

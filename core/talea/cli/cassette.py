@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from talea.source.text import Source
 
 _FIRST_WORDS = 60
+_FILES = (".yaml", ".yml", ".json")
 
 
 @click.group()
@@ -30,14 +31,14 @@ def cassette() -> None:
     "--workflow", metavar="FILE", help="Check also that this workflow asks for all of it."
 )
 def check(files: tuple[str, ...], workflow: str | None) -> None:
-    """Check cassettes, and say how many turns each task has.
+    """Check cassettes, and say how many turns each task has. A folder is all cassettes in it.
 
     With a workflow also that it has a task at each address, and that the task asks those agents.
     """
     from talea.gateway.cassette import read_cassette
 
     problems: list[Issue] = []
-    for file in files:
+    for file in [found for name in files for found in _cassettes(name)]:
         try:
             found, source = read_cassette(file)
         except DocumentError as error:
@@ -52,6 +53,23 @@ def check(files: tuple[str, ...], workflow: str | None) -> None:
         click.echo(clean(table([*_counts(found)], "  ")))
     if problems:
         raise DocumentError(problems)
+
+
+def _cassettes(name: str) -> list[str]:
+    """Give the files in a folder, such as one that has a cassette for each case, by their names;
+    what is no folder is one itself. Raises UsageError for a folder that has none."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return [name]
+    try:
+        found = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in _FILES and path.is_file()
+        )
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+    if not found:
+        raise UsageError(f"the folder {name} has no cassettes", "their names end in .yaml or .json")
+    return [str(path) for path in found]
 
 
 def _review(found: Cassette, source: Source, workflow: str) -> list[Issue]:
@@ -77,24 +95,43 @@ def _counts(found: Cassette) -> Iterator[tuple[str, str]]:
 @cassette.command()
 @click.argument("file")
 def show(file: str) -> None:
-    """Show a cassette as a table, a row for each turn and for each result of a tool."""
+    """Show a cassette as a table, a row for each turn and for each result of a tool. A folder is
+    all cassettes in it."""
     from talea.gateway.cassette import load_cassette
 
+    if not Path(file).is_dir():
+        click.echo(clean(_shown(load_cassette(file))))
+        return
+    problems: list[Issue] = []
+    for number, one in enumerate(_cassettes(file)):
+        try:
+            text = _shown(load_cassette(one))
+        except DocumentError as error:
+            problems += error.issues
+        else:
+            between = "\n" if number else ""
+            click.echo(clean(f"{between}{one}:\n\n{text}"))
+    if problems:
+        raise DocumentError(problems)
+
+
+def _shown(found: Cassette) -> str:
+    """Give a cassette's tables."""
     head = ("ADDRESS", "AGENT", "TURN", "KIND", "TOKENS", "FIRST WORDS")
-    found = load_cassette(file)
     rows = [
         (address, agent, str(number), _kind(turn), _tokens(turn), _words(turn))
         for address, agent, number, turn in _rows(found)
     ]
-    click.echo(clean(table([head, *rows])))
-    if found.tools:
-        results = [
-            (address, result.name, str(number), _kind_of_result(result), _words_of_result(result))
-            for address, its in found.tools.items()
-            for number, result in enumerate(its, 1)
-        ]
-        head = ("ADDRESS", "TOOL", "CALL", "KIND", "FIRST WORDS")
-        click.echo(clean("\n" + table([head, *results])))
+    shown = table([head, *rows])
+    if not found.tools:
+        return shown
+    results = [
+        (address, result.name, str(number), _kind_of_result(result), _words_of_result(result))
+        for address, its in found.tools.items()
+        for number, result in enumerate(its, 1)
+    ]
+    head = ("ADDRESS", "TOOL", "CALL", "KIND", "FIRST WORDS")
+    return f"{shown}\n\n{table([head, *results])}"
 
 
 def _rows(found: Cassette) -> Iterator[tuple[str, str, int, Turn]]:

@@ -223,10 +223,13 @@ def _meant(name: str, known: Iterable[str]) -> str | None:
 
 
 def _meant_inside(address: str, plan: Plan) -> str | None:
-    """Guess the address of which somebody wrote the last name alone."""
+    """Guess the address of which somebody wrote the last name alone, or tell all that there are."""
     name = _without_marks(address).rpartition("/")[2]
     found = [one for one in _asking(plan) if one.rpartition("/")[2] == name]
-    return f"did you mean {' or '.join(map(repr, found[:_MOST_NAMED]))}?" if found else None
+    if found:
+        return f"did you mean {' or '.join(map(repr, found[:_MOST_NAMED]))}?"
+    known = [*_asking(plan)]
+    return f"models are asked at {_listed(known)}" if known else None
 
 
 def _without_marks(address: str) -> str:
