@@ -135,6 +135,9 @@ def test_several_cases_are_a_folder_with_what_judges_said(folder: Path, provider
     assert sorted(path.name for path in Path("them").iterdir()) == [
         "b.yaml", "green-tea-e2029462.yaml",
     ]  # fmt: skip
+    with pytest.raises(SystemExit) as checked:
+        main(["cassette", "check", "them", "--workflow", "flow.yaml"])
+    assert not checked.value.code
     first = {run.case: run for run in made.runs if run.repeat == 0}
     again = measure(cases=CASES, expect=expect, replay="them")
     for run in again.runs:
@@ -171,11 +174,13 @@ def test_a_run_that_failed_is_recorded_where_none_went_well(
         ({"replay": ".", "cases": CASES}, UsageError, "no cassette for the case 'Green tea' and 1"),
         ({"replay": "flow.yaml"}, DocumentError, "talea_cassette"),
         ({"replay": "lost.yaml"}, DocumentError, "cannot be read"),
+        ({"offline": True, "faults": "faults.yaml"}, DocumentError, "did you mean 'write'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_run(
     folder: Path, settings: dict[str, Any], error: type[Exception], words: str
 ) -> None:
+    Path("faults.yaml").write_text("talea_faults: 1\nrules: [{at: writes, fault: {status: 500}}]\n")
     with pytest.raises(error, match=words):
         measure(**settings)
 
