@@ -296,8 +296,10 @@ def test_a_server_that_gives_no_answer_is_told(sent: list[bytes], told: str) -> 
 def test_a_server_that_is_not_there_is_told() -> None:
     with model() as gone:
         pass
-    with way(gone.url) as on, pytest.raises(openai.InternalServerError, match="cannot be reached"):
+    words = f"{gone.url.split('/')[2]} cannot be reached: "
+    with way(gone.url) as on, pytest.raises(openai.InternalServerError, match=words) as caught:
         on.ask()
+    assert (caught.value.status_code, caught.value.code) == (502, "talea_unreachable")
 
 
 def test_a_redirect_is_not_followed() -> None:
