@@ -1,7 +1,7 @@
 """What a comparison can be held to an earlier one by, and whether the two can be compared at all.
 
 Times hang on what else the machine does. Of the same code, minutes apart, wall times were 0.6 to
-2.4 times each other and CPU times 0.8 to 1.3 times, which no interval of one session knows of; the
+2.4 times each other and CPU times 0.7 to 1.4 times, which no interval of one session knows of; the
 peak of memory stayed within a hundredth. So times are held only where they are named.
 """
 
