@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from talea import DocumentError, UsageError, loads
+from talea import DocumentError, UsageError, frameworks, loads
 from talea.compare import Comparison, compare
 from talea.compare.contenders import Entry, read_entries
-from talea.compare.environments import place
+from talea.compare.environments import held_back, place
 
 TOOLS = """
 import ctypes, os, signal, subprocess, sys, time
@@ -364,3 +365,16 @@ def test_another_talea_takes_no_part() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "made by talea 0.0.1" in done.stderr
+
+
+@pytest.mark.skipif(
+    not {"langgraph", "crewai"} <= {info.name for info in frameworks() if info.status == "ready"},
+    reason="it is of LangGraph and CrewAI in one environment",
+)
+def test_only_what_a_framework_would_not_keep_out_itself_holds_it_back() -> None:
+    """CrewAI keeps pydantic below 2.13; that others keep it below 3 takes nothing from it."""
+    every = ["talea-simple", "talea-langgraph", "talea-crewai"]
+    held = {one: held_back(one, [other for other in every if other != one]) for one in every}
+    assert held["talea-crewai"] == []
+    (told,) = [text for text in held["talea-langgraph"] if text.startswith("pydantic ")]
+    assert re.fullmatch(r"pydantic 2\.\S+: crewai wants \S*<2\.13\S*", told)

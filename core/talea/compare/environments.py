@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -66,16 +66,26 @@ def held_back(distribution: str, others: Sequence[str]) -> list[str]:
     watched = {name for name, _ in _requires(distribution)} | _ALWAYS_WATCHED
     watched &= own - {"talea"}
     around = {name for other in others for name in _closure(other)}
-    tightest: dict[str, tuple[tuple[int, ...], str, str]] = {}
-    for other in sorted(around - own):
-        for name, bounds in _requires(other):
-            bound = _bound(bounds, metadata.version(name)) if name in watched else None
-            if bound is not None and (name not in tightest or bound < tightest[name][0]):
-                tightest[name] = bound, other, bounds
+    by_itself, by_others = _tightest(own, watched), _tightest(around - own, watched)
     return [
         f"{name} {metadata.version(name)}: {other} wants {bounds}"
-        for name, (_, other, bounds) in sorted(tightest.items())
+        for name, (bound, other, bounds) in sorted(by_others.items())
+        if name not in by_itself or bound < by_itself[name][0]
     ]
+
+
+def _tightest(
+    distributions: Iterable[str], packages: Collection[str]
+) -> dict[str, tuple[tuple[int, ...], str, str]]:
+    """Give the lowest version of each package that some distribution keeps out: which, who does,
+    and in what words."""
+    found: dict[str, tuple[tuple[int, ...], str, str]] = {}
+    for one in sorted(distributions):
+        for name, bounds in _requires(one):
+            bound = _bound(bounds, metadata.version(name)) if name in packages else None
+            if bound is not None and (name not in found or bound < found[name][0]):
+                found[name] = bound, one, bounds
+    return found
 
 
 def _bound(bounds: str, installed: str) -> tuple[int, ...] | None:
