@@ -110,6 +110,15 @@ def test_what_goes_wrong_on_purpose_tells_nothing_of_overhead(
     assert provider.asked == 2
 
 
+def test_a_stand_in_costs_nothing_whatever_faults_make_of_it(folder: Path) -> None:
+    rules = "talea_faults: 1\nrules: [{fault: {garbage: true}}]\n"
+    Path("faults.yaml").write_text(rules)
+    found = measure(frameworks=INSTALLED, offline=True, faults="faults.yaml")
+    calls = [call for run in found.runs for call in run.calls]
+    assert "garbage" in {call.fault for call in calls}
+    assert {call.cost for call in calls} == {0.0}
+
+
 def test_a_recording_plays_on_every_framework(folder: Path, provider: Provider) -> None:
     made = measure(repeat=2, record="it.yaml", record_tools=True)
     assert made.settings.recorded == "it.yaml"
