@@ -201,6 +201,24 @@ def test_an_interrupted_comparison_gives_what_it_has(folder: Path) -> None:
     assert wait_for(lambda: not is_there(child))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_ended_writes_what_it_has(folder: Path, number: signal.Signals) -> None:
+    (folder / "flow.yaml").write_text(one_tool("hang_with_child"))
+    command = [sys.executable, "-m", "talea", "compare", "flow.yaml", "-f", "simple"]
+    command += ["--tools", "tools.py", "--warmup", "0", "-o", "it.json"]
+    host = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert wait_for(lambda: children(folder))
+    host.send_signal(number)
+    out, err = host.communicate()
+    assert host.returncode == 130
+    assert Comparison.read(folder / "it.json").interrupted
+    assert f"{out}{err}".count("interrupted") == 1
+    (child,) = children(folder)
+    assert wait_for(lambda: not is_there(child))
+
+
 def test_a_script_that_compares_when_it_is_imported_is_told(folder: Path) -> None:
     script = folder / "script.py"
     script.write_text(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,33 +180,34 @@ def compare(  # noqa: PLR0917 - click passes them by name
         raise UsageError(f"{twice!r} is answered twice", "a comparison has one answer for each")
     if cases is not None and (pairs or answers):
         raise UsageError("cases have inputs and answers of their own", "leave out -i and --answer")
-    comparison = carry_out(
-        workflow,
-        None if cases else read_inputs(plan, None, pairs),
-        frameworks=frameworks,
-        isolate=isolate,
-        requirements=requirements,
-        pythons=pythons,
-        cases=cases or (),
-        expect=expect or (),
-        answers=dict(answers),
-        repeat=repeat,
-        warmup=warmup,
-        seed=seed,
-        timeout=timeout,
-        tools=tools,
-        model=model or find_settings(file).model,
-        offline=offline,
-        replay=replay,
-        record=record,
-        record_tools=record_tools,
-        faults=faults,
-        allow_hosts=hosts,
-        baseline=held_to["baseline"],
-        regress_on=held_to["regress_on"],
-        command=shlex.join(["talea", *(ctx.find_root().obj or sys.argv[1:])]),
-        progress=_tell,
-    )
+    with _ending_in_order():
+        comparison = carry_out(
+            workflow,
+            None if cases else read_inputs(plan, None, pairs),
+            frameworks=frameworks,
+            isolate=isolate,
+            requirements=requirements,
+            pythons=pythons,
+            cases=cases or (),
+            expect=expect or (),
+            answers=dict(answers),
+            repeat=repeat,
+            warmup=warmup,
+            seed=seed,
+            timeout=timeout,
+            tools=tools,
+            model=model or find_settings(file).model,
+            offline=offline,
+            replay=replay,
+            record=record,
+            record_tools=record_tools,
+            faults=faults,
+            allow_hosts=hosts,
+            baseline=held_to["baseline"],
+            regress_on=held_to["regress_on"],
+            command=shlex.join(["talea", *(ctx.find_root().obj or sys.argv[1:])]),
+            progress=_tell,
+        )
     if stands_on_terminal():
         click.echo("\r\x1b[K", nl=False, err=True)
     gates = check_gates(comparison, **held_to)
@@ -212,6 +215,8 @@ def compare(  # noqa: PLR0917 - click passes them by name
         _write(comparison, gates, out)
     if as_json:
         click.echo(comparison.to_json())
+        for note in comparison.notes:  # Elsewhere the answer has them.
+            say(clean(f"Note: {note}"))
     elif as_markdown:
         click.echo(comparison.to_markdown(gates))
     else:
@@ -225,14 +230,22 @@ def compare(  # noqa: PLR0917 - click passes them by name
         say(f"Written: {out}")
     if record is not None and not comparison.notes:
         say(f"Recorded: {record}")
-    for note in comparison.notes:
-        say(clean(f"Note: {note}"))
     if comparison.interrupted:
         ctx.exit(INTERRUPTED)
     # One that failed as it was to has passed.
     succeeded = any(run.succeeded or run.passed for run in comparison.runs)
     fine = succeeded and not comparison.notes and all(gate.passed for gate in gates)
     ctx.exit(0 if fine else FAILED)
+
+
+@contextmanager
+def _ending_in_order() -> Generator[None]:
+    """Take a request to end as Ctrl-C: what has been measured is told."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(text: str) -> None:
