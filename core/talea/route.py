@@ -188,8 +188,6 @@ class OpenRoute:
         self.doors = doors
         self._gateway = gateway
         self._notes = route.notes
-        self._is_free = route.wishes.offline
-        """A stand-in costs nothing, whatever the faults make of its answers."""
         self._began = time.time()
         self._places = {
             id(document): (endpoints, door)
@@ -229,7 +227,7 @@ class OpenRoute:
                 call = exchange.as_metered(self._began)
                 endpoint = endpoints.get(exchange.agent)
                 if call.usage.cost is None and endpoint is not None and call.status == 200:
-                    call.usage.cost = 0.0 if self._is_free else cost_of(endpoint, call.usage)
+                    call.usage.cost = cost_of(endpoint, call.usage)
                 found.append((exchange.number, call))
         return tuple(call for _, call in sorted(found, key=lambda pair: pair[0]))
 

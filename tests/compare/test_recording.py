@@ -110,13 +110,16 @@ def test_what_goes_wrong_on_purpose_tells_nothing_of_overhead(
     assert provider.asked == 2
 
 
-def test_a_stand_in_costs_nothing_whatever_faults_make_of_it(folder: Path) -> None:
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_fault_that_answers_in_a_models_place_costs_nothing(
+    folder: Path, provider: Provider, offline: bool
+) -> None:
     rules = "talea_faults: 1\nrules: [{fault: {garbage: true}}]\n"
     Path("faults.yaml").write_text(rules)
-    found = measure(frameworks=INSTALLED, offline=True, faults="faults.yaml")
+    found = measure(frameworks=INSTALLED, offline=offline, faults="faults.yaml")
     calls = [call for run in found.runs for call in run.calls]
-    assert "garbage" in {call.fault for call in calls}
-    assert {call.cost for call in calls} == {0.0}
+    assert {(call.fault, call.cost) for call in calls} == {("garbage", 0.0)}
+    assert provider.asked == 0
 
 
 def test_a_recording_plays_on_every_framework(folder: Path, provider: Provider) -> None:

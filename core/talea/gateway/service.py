@@ -141,7 +141,9 @@ class Service:
     ) -> bool:
         """Send an answer, or what comes in its place; say whether all of it was sent."""
         fault = self._faults.fault_for(call) if self._faults is not None else None
-        turn = in_place_of_answer(fault, call) if fault is not None else None
+        turn = None
+        if fault is not None:  # Where it answers, nobody is asked, and nothing is paid.
+            turn = in_place_of_answer(fault, call, TokenUsage(cost=0.0))
         if turn is None and isinstance(self.source, Upstream):
             endpoint = _target(passage, call)
             if fault is not None:
